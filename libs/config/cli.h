@@ -1,0 +1,45 @@
+// What every service's main does: read the shared flags, load the configuration, run.
+//
+//   int main(int argc, char** argv) {
+//     weft::scanner::Config config;
+//     weft::telemetry::Config telemetry;
+//     return weft::config::ServiceMain(argc, argv, {
+//         .name = "weft-scanner",
+//         .summary = "Looks for secrets and unsafe code in prompts and generated text.",
+//         .declare = [&](weft::config::Schema& schema) {
+//           schema.Section("scanner", "The scanner.", [&](auto& b) { Bind(b, config); });
+//           schema.Section("telemetry", "Logs and traces.", [&](auto& b) { Bind(b, telemetry); });
+//         },
+//         .validate = [&] { return config.Validate(); },
+//         .run = [&] { return weft::scanner::Run(config, telemetry); },
+//     });
+//   }
+//
+// Flags: --config FILE, --set section.key=value (repeatable), --print-config, --config-reference,
+// --version, --help. Exit code 0: done; 1: run failed; 2: the command line or configuration is bad.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <functional>
+#include <string>
+
+#include "libs/config/schema.h"
+
+namespace weft::config {
+
+struct ServiceSpec {
+  std::string name;
+  std::string summary;
+  std::function<void(Schema&)> declare;
+  std::function<absl::Status()> validate;  // optional: checks between fields
+  std::function<absl::Status()> run;
+};
+
+// Blocks SIGTERM and SIGINT for the whole process (see base/shutdown.h) before it calls run.
+int ServiceMain(int argc, char** argv, const ServiceSpec& spec);
+
+// "0.1.0"
+std::string Version();
+
+}  // namespace weft::config

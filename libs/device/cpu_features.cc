@@ -1,0 +1,93 @@
+#include "libs/device/cpu_features.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include <sched.h>
+
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include "libs/base/status.h"
+
+namespace weft {
+
+std::string_view Name(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar:
+      return "scalar";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+  }
+  return "unknown";
+}
+
+#if defined(__x86_64__)
+// Clang 14's __builtin_cpu_supports does not know it.
+static bool HasF16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
+const std::vector<Isa>& AvailableIsas() {
+  static const std::vector<Isa> isas = [] {
+    std::vector<Isa> found = {Isa::kScalar};
+#if defined(__x86_64__)
+    // __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the
+    // registers.
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c()) {
+      found.push_back(Isa::kAvx2);
+      if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+          __builtin_cpu_supports("avx512vnni")) {
+        found.push_back(Isa::kAvx512);
+      }
+    }
+#endif
+    return found;
+  }();
+  return isas;
+}
+
+absl::StatusOr<Isa> ResolveIsa(std::string_view name) {
+  std::string wanted(name);
+  std::string source = "isa";
+  if (wanted.empty() || wanted == "auto") {
+    const char* forced = std::getenv("WEFT_ISA");
+    if (forced == nullptr || *forced == '\0' || std::string_view(forced) == "auto") {
+      return AvailableIsas().back();
+    }
+    wanted = forced;
+    source = "WEFT_ISA";
+  }
+  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    if (wanted != Name(isa)) continue;
+    for (Isa available : AvailableIsas()) {
+      if (available == isa) return isa;
+    }
+    return FailedPrecondition("{}: this machine has no {}; its best level is {}", source, wanted,
+                              Name(AvailableIsas().back()));
+  }
+  return InvalidArgument("{}: expected auto, scalar, avx2 or avx512, found \"{}\"", source, wanted);
+}
+
+int AvailableCpus() {
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+    const int count = CPU_COUNT(&set);
+    if (count > 0) return count;
+  }
+#endif
+  const unsigned count = std::thread::hardware_concurrency();
+  return count == 0 ? 1 : static_cast<int>(count);
+}
+
+}  // namespace weft

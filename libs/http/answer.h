@@ -1,0 +1,109 @@
+// The shared state of one answer: filled by any thread, written to the socket by one connection.
+// Private to libs/http.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "libs/http/exchange.h"
+#include "libs/http/server.h"
+
+namespace weft::http {
+
+// Limits and counters of a server, shared by its connections and the answers that outlive them.
+struct ServerCore {
+  ServerOptions options;
+  ServerHooks hooks;
+  std::shared_ptr<const Router> router;
+  std::atomic<size_t> connections{0};
+  std::atomic<size_t> streams{0};
+  std::atomic<size_t> active_requests{0};
+  std::atomic<bool> draining{false};
+};
+
+class Answer {
+ public:
+  // `wake` tells the connection that there is something to write or that the state changed; it is
+  // called under the lock, must not block, and not again after Detach.
+  Answer(std::shared_ptr<ServerCore> core, Request request, bool keep_alive,
+         std::function<void()> wake);
+
+  const Request& request() const { return request_; }
+
+  // --- any thread
+  void Send(Response response);
+  bool StartStream(Response head);
+  bool Write(std::string_view piece);
+  void End();
+  void Abort();
+  size_t buffered_bytes() const;
+  void OnClose(std::function<void(CloseReason)> callback);
+  bool closed() const;
+  void Dropped();  // no handler holds it any more
+
+  // --- the connection's thread
+  struct Work {
+    std::string bytes;
+    bool complete = false;  // nothing more will come
+    bool aborted = false;   // cut the connection
+  };
+  Work Take();
+  void Wrote(size_t bytes);  // the socket took so many of the last Take's bytes
+  bool has_work() const;
+  // Ends the answer from outside. A whole answer may still be sent for kClientGone (the peer may
+  // have closed only its sending side).
+  void Close(CloseReason reason);
+  void Detach();  // wake is not called any more; tells a close that nobody was told of yet
+
+  bool keep_alive() const;
+  int status() const;  // 0 before an answer began
+  size_t body_bytes() const;
+
+ private:
+  bool BeginLocked(Response& response, bool stream);
+  void WakeLocked();
+
+  const std::shared_ptr<ServerCore> core_;
+  const Request request_;
+
+  mutable std::mutex mutex_;
+  std::function<void()> wake_;
+  bool keep_alive_;
+  bool begun_ = false;
+  bool streaming_ = false;
+  bool chunked_ = false;
+  bool counted_stream_ = false;
+  bool complete_ = false;
+  bool aborted_ = false;
+  bool closed_ = false;
+  CloseReason close_reason_ = CloseReason::kClientGone;
+  int status_ = 0;
+  size_t body_bytes_ = 0;
+  size_t in_flight_ = 0;
+  std::string pending_;
+  std::function<void(CloseReason)> on_close_;
+};
+
+// What handlers hold.
+class AnswerHandle final : public Exchange {
+ public:
+  explicit AnswerHandle(std::shared_ptr<Answer> answer) : answer_(std::move(answer)) {}
+  ~AnswerHandle() override { answer_->Dropped(); }
+  const Request& request() const override { return answer_->request(); }
+  void Send(Response response) override { answer_->Send(std::move(response)); }
+  bool StartStream(Response head) override { return answer_->StartStream(std::move(head)); }
+  bool Write(std::string_view piece) override { return answer_->Write(piece); }
+  void End() override { answer_->End(); }
+  void Abort() override { answer_->Abort(); }
+  size_t buffered_bytes() const override { return answer_->buffered_bytes(); }
+  void OnClose(std::function<void(CloseReason)> cb) override { answer_->OnClose(std::move(cb)); }
+  bool closed() const override { return answer_->closed(); }
+
+ private:
+  const std::shared_ptr<Answer> answer_;
+};
+
+}  // namespace weft::http

@@ -1,0 +1,89 @@
+// One TCP connection of the server: reads requests, runs handlers, writes answers. Private to
+// libs/http: the only header with Asio types.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_set>
+
+#include "libs/http/answer.h"
+
+namespace weft::http {
+
+class Connection;
+
+// One thread with its event loop and its connections. Everything but `context` is touched only by
+// that thread.
+struct IoThread {
+  boost::asio::io_context context{1};
+  boost::asio::steady_timer sweep{context};
+  std::unordered_set<Connection*> connections;
+  std::thread thread;
+  bool stopping = false;  // the sweep ends: its timer may have fired before it could be cancelled
+
+  // Every 100 ms: ends the operations whose deadline has passed. One timer for all connections is
+  // cheaper than arming one for every read and write.
+  void Sweep();
+};
+
+// All methods on the owning IoThread.
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(boost::asio::ip::tcp::socket socket, IoThread& io, std::shared_ptr<ServerCore> core);
+  ~Connection();
+
+  // Serves requests until the connection ends; keeps itself alive.
+  void Start();
+  void CheckDeadline(std::chrono::steady_clock::time_point now);
+  void OnDrain();  // closes it if it is idle
+  void OnStop();   // closes it
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Head;  // a request whose head was read
+  enum class Next { kAgain, kClose };
+
+  boost::asio::awaitable<void> Run();
+  boost::asio::awaitable<Next> ServeOne();
+  boost::asio::awaitable<Next> Refuse(Request request, int status, std::string_view code,
+                                      std::string_view message, bool body_left);
+  boost::asio::awaitable<Next> Answered(std::shared_ptr<Answer> answer, bool body_left);
+  boost::asio::awaitable<bool> WriteAll(Answer& answer, std::string bytes);
+  boost::asio::awaitable<void> Linger();
+
+  std::shared_ptr<Answer> NewAnswer(Request request, bool keep_alive);
+  void BeginRequest();
+  void EndRequest();  // legal twice
+  void WatchPeer(std::weak_ptr<Answer> answer);
+  void PollPeer(std::weak_ptr<Answer> answer);
+  void PeerGone(const std::weak_ptr<Answer>& answer);
+  void SetDeadline(std::chrono::milliseconds from_now);
+  void NoDeadline() { deadline_ = Clock::time_point::max(); }
+  void Break();  // RST instead of an orderly close
+
+  boost::asio::ip::tcp::socket socket_;
+  IoThread& io_;
+  const std::shared_ptr<ServerCore> core_;
+  boost::beast::flat_buffer buffer_;
+  boost::asio::steady_timer wake_;  // cancelled when the answer has news
+  boost::asio::steady_timer peer_poll_;
+  Clock::time_point deadline_ = Clock::time_point::max();
+  Clock::time_point request_started_;
+  bool in_request_ = false;
+  bool timed_out_ = false;
+  bool idle_ = true;
+  bool stopping_ = false;
+  bool watching_ = false;
+  std::shared_ptr<Answer> current_;
+  std::string remote_address_;
+  uint16_t remote_port_ = 0;
+};
+
+}  // namespace weft::http

@@ -1,0 +1,100 @@
+// Makes, lists, revokes and verifies API keys over a store.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "libs/base/clock.h"
+#include "libs/identity/authenticator.h"
+#include "libs/store/key_store.h"
+
+namespace weft::identity {
+
+struct KeyServiceOptions {
+  std::string pepper;  // part of every hash; another pepper makes every key invalid
+  // How often the store is asked whether another process changed it: bounds how long a key lives
+  // after it was revoked elsewhere. Here it ends at once.
+  std::chrono::milliseconds poll_interval{250};
+  size_t cache_entries = 100'000;
+};
+
+struct NewKey {
+  std::string name;                // 1 to 100 bytes
+  std::string tenant = "default";  // letters, digits, '.', '_', '-'; 1 to 100
+  Role role = Role::kDeveloper;
+  uint32_t requests_per_minute = 60;  // 1 to 1,000,000
+  int64_t expires_at = 0;             // Unix seconds, in the future; 0 = never
+};
+
+struct CreatedKey {
+  store::KeyRecord record;
+  std::string text;  // shown once, kept nowhere
+};
+
+// Thread safe.
+class KeyService final : public Authenticator {
+ public:
+  KeyService(std::unique_ptr<store::KeyStore> store, KeyServiceOptions options,
+             Clock& clock = Clock::Real());
+  ~KeyService() override;
+
+  // INVALID_ARGUMENT with the field's name as payload (WithField). Blocks for a disk write.
+  absl::StatusOr<CreatedKey> Create(const NewKey& key);
+  absl::StatusOr<std::vector<store::KeyRecord>> List(std::string_view tenant);
+  // NOT_FOUND. In force here when it returns.
+  absl::Status Revoke(std::string_view id);
+
+  absl::StatusOr<PrincipalPtr> Authenticate(const Credentials& credentials) override;
+
+  // Asks the store for changes, and every 5 s writes the times of last use that are still in
+  // memory. The thread does this; tests may call it.
+  void Maintain();
+
+ private:
+  struct Entry {
+    store::KeyRecord record;
+    PrincipalPtr principal;
+  };
+  using EntryPtr = std::shared_ptr<const Entry>;  // nullptr in the cache: no such key
+
+  absl::StatusOr<EntryPtr> Look(std::string_view id);
+  void Forget(std::string_view id);
+  void Flush();  // the times of last use
+  void Poll();
+
+  const std::unique_ptr<store::KeyStore> store_;
+  const KeyServiceOptions options_;
+  Clock& clock_;
+
+  std::shared_mutex cache_mutex_;
+  std::unordered_map<std::string, EntryPtr> cache_;
+  uint64_t cache_epoch_ = 0;  // moves when entries are forgotten
+
+  std::mutex used_mutex_;
+  std::map<std::string, int64_t> used_;
+
+  std::mutex maintain_mutex_;
+  int64_t change_number_ = 0;
+  SteadyTime last_flush_{};
+
+  std::mutex stop_mutex_;
+  std::condition_variable stop_changed_;
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace weft::identity

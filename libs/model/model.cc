@@ -1,0 +1,303 @@
+#include "libs/model/model.h"
+
+#include <openssl/evp.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "libs/base/ids.h"
+#include "libs/base/status.h"
+#include "libs/device/cpu_features.h"
+#include "libs/device/thread_team.h"
+#include "libs/gguf/gguf.h"
+#include "libs/model/transformer.h"
+#include "libs/model/weights.h"
+
+namespace weft {
+namespace {
+
+constexpr int32_t kMaxThreads = 1024;
+// Counts changes of the kernels' results; part of the numerics class.
+constexpr int kKernelRevision = 1;
+
+// Zeroed pages that take memory only once they are touched.
+class Pages {
+ public:
+  Pages() = default;
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  ~Pages() { Free(); }
+
+  absl::Status Allocate(uint64_t bytes) {
+    Free();
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return ResourceExhausted("no memory for {} bytes of KV pages", bytes);
+    data_ = static_cast<uint8_t*>(memory);
+    bytes_ = bytes;
+    return absl::OkStatus();
+  }
+  void Free() {
+    if (data_ != nullptr) munmap(data_, bytes_);
+    data_ = nullptr;
+    bytes_ = 0;
+  }
+  uint8_t* data() const { return data_; }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  uint8_t* data_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
+std::string Sha256(const uint8_t* data, uint64_t bytes) {
+  std::array<uint8_t, 32> digest{};
+  unsigned int length = 0;
+  WEFT_CHECK(EVP_Digest(data, bytes, digest.data(), &length, EVP_sha256(), nullptr) == 1);
+  return Hex(digest);
+}
+
+absl::Status CheckOptions(const ModelOptions& options) {
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return InvalidArgument("threads: expected a value in [0, {}], found {}", kMaxThreads,
+                           options.threads);
+  }
+  const bool ref = options.table == ModelOptions::Table::kRef;
+  if (options.kv_type != DType::kF16 && !(ref && options.kv_type == DType::kF32)) {
+    return InvalidArgument("kv_type: expected F16{}, found {}", ref ? " or F32" : "",
+                           Name(options.kv_type));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+struct Model::State {
+  std::shared_ptr<const GgufFile> file;
+  bool mapped = false;
+  ModelConfig config;
+  const OpTable* table = nullptr;
+  std::string isa;
+  std::unique_ptr<ThreadTeam> team;
+  OpContext context;
+  ModelWeights weights;
+  std::unique_ptr<Transformer> transformer;
+
+  KvShape shape;
+  int32_t kv_blocks = 0;
+  Pages kv_pages;
+  std::vector<KvLayer> cache;
+  std::atomic<uint64_t> kv_bytes{0};
+  std::atomic<uint64_t> progress{0};
+
+  std::once_flag hashed;
+  std::string sha256;
+
+  absl::Status Check(const StepBatch& batch, std::span<float> logits) const;
+  absl::Status CheckSequence(const StepBatch& batch, size_t index) const;
+};
+
+Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Model::~Model() = default;
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path,
+                                                   const ModelOptions& options) {
+  WEFT_ASSIGN_OR_RETURN(std::shared_ptr<const GgufFile> file, GgufFile::Open(path));
+  absl::StatusOr<std::unique_ptr<Model>> model = Load(file, options, /*mapped=*/true);
+  if (!model.ok()) return Annotate(model.status(), path);
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const GgufFile> file,
+                                                   const ModelOptions& options) {
+  return Load(std::move(file), options, /*mapped=*/false);
+}
+
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const GgufFile> file,
+                                                   const ModelOptions& options, bool mapped) {
+  WEFT_RETURN_IF_ERROR(CheckOptions(options));
+  auto state = std::make_unique<State>();
+  const bool ref = options.table == ModelOptions::Table::kRef;
+  WEFT_ASSIGN_OR_RETURN(const Isa isa, ResolveIsa(options.isa));
+  WEFT_ASSIGN_OR_RETURN(state->config, ModelConfig::FromGguf(*file));
+  const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
+  state->team = std::make_unique<ThreadTeam>(ThreadTeam::Options{.threads = threads});
+  state->file = std::move(file);
+  state->mapped = mapped;
+  state->table = ref ? &RefOps() : &CpuOps();
+  state->isa = ref ? "ref" : std::string(Name(isa));
+  state->context.team = state->team.get();
+  state->context.kernels = ref ? nullptr : &cpu::GetKernels(isa);
+  state->context.scratch.resize(static_cast<size_t>(threads));
+  state->shape = {options.kv_type, 0, state->config.kv_heads, state->config.head_dim};
+  WEFT_ASSIGN_OR_RETURN(state->weights, LoadWeights({*state->file, mapped, options.progress},
+                                                    state->config, *state->table, state->context));
+  state->transformer =
+      std::make_unique<Transformer>(state->config, state->weights, *state->table, state->context);
+  return std::unique_ptr<Model>(new Model(std::move(state)));
+}
+
+const ModelConfig& Model::config() const { return state_->config; }
+
+uint64_t Model::KvBytesPerBlock(int32_t block_tokens) const {
+  const ModelConfig& c = state_->config;
+  return 2 * static_cast<uint64_t>(c.layers) * static_cast<uint64_t>(c.kv_heads) *
+         static_cast<uint64_t>(c.head_dim) * static_cast<uint64_t>(std::max(block_tokens, 0)) *
+         static_cast<uint64_t>(BlockBytes(state_->shape.type));
+}
+
+absl::Status Model::AllocateKv(int32_t blocks, int32_t block_tokens) {
+  if (block_tokens < 16 || block_tokens % 16 != 0 || block_tokens > 4096) {
+    return InvalidArgument("block_tokens: expected a multiple of 16 up to 4096, found {}",
+                           block_tokens);
+  }
+  if (blocks < 1 || blocks > std::numeric_limits<int32_t>::max() / block_tokens) {
+    return InvalidArgument("blocks: expected a value in [1, {}], found {}",
+                           std::numeric_limits<int32_t>::max() / block_tokens, blocks);
+  }
+  const uint64_t per_block = KvBytesPerBlock(block_tokens);
+  const uint64_t memory =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (per_block > memory / static_cast<uint64_t>(blocks)) {
+    return ResourceExhausted("{} KV pages of {} bytes each do not fit {} bytes of memory", blocks,
+                             per_block, memory);
+  }
+  State& s = *state_;
+  s.kv_blocks = 0;
+  s.cache.clear();
+  WEFT_RETURN_IF_ERROR(s.kv_pages.Allocate(per_block * static_cast<uint64_t>(blocks)));
+  s.shape.block_tokens = block_tokens;
+  s.kv_blocks = blocks;
+  const uint64_t half = s.kv_pages.bytes() / static_cast<uint64_t>(s.config.layers) / 2;
+  for (int32_t i = 0; i < s.config.layers; ++i) {
+    uint8_t* k = s.kv_pages.data() + 2 * half * static_cast<uint64_t>(i);
+    s.cache.push_back({k, k + half});
+  }
+  s.kv_bytes.store(s.kv_pages.bytes(), std::memory_order_relaxed);
+  return absl::OkStatus();
+}
+
+absl::Status Model::State::CheckSequence(const StepBatch& batch, size_t index) const {
+  const StepBatch::Sequence& sequence = batch.sequences[index];
+  const int32_t block_tokens = shape.block_tokens;
+  const int32_t first_position = sequence.context_tokens - sequence.rows;
+  if (first_position < 0 || sequence.context_tokens > config.context_length) {
+    return InvalidArgument("sequences[{}].context_tokens: expected a value in [{}, {}], found {}",
+                           index, sequence.rows, config.context_length, sequence.context_tokens);
+  }
+  const int32_t needed = (sequence.context_tokens + block_tokens - 1) / block_tokens;
+  if (sequence.block_table == nullptr || sequence.blocks < needed) {
+    return InvalidArgument("sequences[{}].blocks: expected at least {}, found {}", index, needed,
+                           sequence.blocks);
+  }
+  for (int32_t i = 0; i < needed; ++i) {
+    if (sequence.block_table[i] < 0 || sequence.block_table[i] >= kv_blocks) {
+      return InvalidArgument("sequences[{}].block_table[{}]: page {} of {}", index, i,
+                             sequence.block_table[i], kv_blocks);
+    }
+  }
+  for (int32_t i = 0; i < sequence.rows; ++i) {
+    const auto row = static_cast<size_t>(sequence.first_row + i);
+    const int32_t position = first_position + i;
+    if (batch.tokens[row] < 0 || batch.tokens[row] >= config.vocab) {
+      return InvalidArgument("tokens[{}]: {} is outside the vocabulary of {}", row,
+                             batch.tokens[row], config.vocab);
+    }
+    if (batch.positions[row] != position) {
+      return InvalidArgument("positions[{}]: expected {}, found {}", row, position,
+                             batch.positions[row]);
+    }
+    const int32_t slot =
+        sequence.block_table[position / block_tokens] * block_tokens + position % block_tokens;
+    if (batch.cache_slots[row] != slot) {
+      return InvalidArgument("cache_slots[{}]: expected {}, found {}", row, slot,
+                             batch.cache_slots[row]);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Model::State::Check(const StepBatch& batch, std::span<float> logits) const {
+  if (kv_blocks == 0) return FailedPrecondition("Forward before AllocateKv");
+  const size_t rows = batch.tokens.size();
+  if (rows == 0 || rows > (1u << 20)) {
+    return InvalidArgument("tokens: expected 1 to {} rows, found {}", 1 << 20, rows);
+  }
+  if (batch.positions.size() != rows || batch.cache_slots.size() != rows ||
+      batch.wants_logits.size() != rows) {
+    return InvalidArgument(
+        "positions, cache_slots and wants_logits: expected {} rows each, found "
+        "{}, {} and {}",
+        rows, batch.positions.size(), batch.cache_slots.size(), batch.wants_logits.size());
+  }
+  int64_t next_row = 0;
+  for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    const StepBatch::Sequence& sequence = batch.sequences[i];
+    if (sequence.first_row != next_row || sequence.rows < 1 ||
+        next_row + sequence.rows > static_cast<int64_t>(rows)) {
+      return InvalidArgument("sequences[{}]: rows [{}, +{}) do not follow row {} of {}", i,
+                             sequence.first_row, sequence.rows, next_row, rows);
+    }
+    next_row += sequence.rows;
+    WEFT_RETURN_IF_ERROR(CheckSequence(batch, i));
+  }
+  if (next_row != static_cast<int64_t>(rows)) {
+    return InvalidArgument("sequences: they cover {} of {} rows", next_row, rows);
+  }
+  const auto wanted =
+      static_cast<size_t>(std::count_if(batch.wants_logits.begin(), batch.wants_logits.end(),
+                                        [](uint8_t wants) { return wants != 0; }));
+  if (logits.size() < wanted * static_cast<size_t>(config.vocab)) {
+    return InvalidArgument("logits: expected room for {} rows of {}, found {} floats", wanted,
+                           config.vocab, logits.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Model::Forward(const StepBatch& batch, std::span<float> logits) {
+  WEFT_RETURN_IF_ERROR(state_->Check(batch, logits));
+  state_->transformer->Forward(batch, state_->cache, state_->shape, logits, state_->progress);
+  return absl::OkStatus();
+}
+
+uint64_t Model::layer_progress() const { return state_->progress.load(std::memory_order_relaxed); }
+
+std::string Model::weights_sha256() const {
+  State& s = *state_;
+  std::call_once(s.hashed, [&s] {
+    // A loaded model has tensors, and each knows its place in the file.
+    const GgufFile::Tensor& tensor = s.file->tensors().front();
+    const uint8_t* contents = tensor.data - tensor.offset;
+    s.sha256 = Sha256(contents, s.file->file_bytes());
+    if (s.mapped && s.isa != "ref") DropMappedPages(contents, s.file->file_bytes());
+  });
+  return s.sha256;
+}
+
+std::string Model::quantization() const { return std::string(Name(state_->weights.main_type)); }
+
+std::string Model::numerics_class() const {
+  // Threads, batch and instruction set leave no trace in the bits, so they are not part of it.
+  return fmt::format("{}-r{}/w-{}/a-{}/kv-{}/{}", state_->table->name, kKernelRevision,
+                     quantization(), state_->isa == "ref" ? "F32" : "I8x32",
+                     Name(state_->shape.type), weights_sha256().substr(0, 16));
+}
+
+uint64_t Model::memory_bytes() const {
+  const State& s = *state_;
+  // The ref table computes from the file's own bytes.
+  const uint64_t weights =
+      s.weights.packed_bytes > 0 ? s.weights.packed_bytes : s.file->file_bytes();
+  return weights + s.kv_bytes.load(std::memory_order_relaxed) + s.transformer->scratch_bytes();
+}
+
+int32_t Model::threads() const { return state_->team->threads(); }
+std::string Model::isa() const { return state_->isa; }
+
+}  // namespace weft

@@ -1,0 +1,72 @@
+// A model loaded from a GGUF file, ready to compute steps on this machine's CPU.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "libs/model/model_runner.h"
+#include "libs/tensor/dtype.h"
+
+namespace weft {
+
+class GgufFile;
+
+struct ModelOptions {
+  enum class Table {
+    kCpu,  // int8 activations, AVX-512 VNNI / AVX2 / portable: all give the same bits
+    kRef,  // scalar fp32: the oracle, slow
+  };
+  Table table = Table::kCpu;
+
+  // "auto", "scalar", "avx2" or "avx512": the instruction set of the kCpu table. "auto" takes the
+  // environment variable WEFT_ISA, else the best this machine has. One it lacks is an error.
+  std::string isa = "auto";
+
+  // Threads that compute, the caller of Forward included. 0: one per available core.
+  int32_t threads = 0;
+
+  // Type of cached K and V: F16, or (kRef only) F32.
+  DType kv_type = DType::kF16;
+
+  // Called while loading, from the loading thread, with a fraction in [0, 1]. May be empty.
+  std::function<void(double)> progress = nullptr;
+};
+
+class Model final : public ModelRunner {
+ public:
+  // Opens, checks and (for kCpu) repacks the weights. Every tensor that the architecture needs must
+  // be there with the right shape and a supported type; an error names the tensor.
+  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path,
+                                                     const ModelOptions& options);
+  static absl::StatusOr<std::unique_ptr<Model>> Load(std::shared_ptr<const GgufFile> file,
+                                                     const ModelOptions& options);
+  ~Model() override;
+
+  const ModelConfig& config() const override;
+  absl::Status AllocateKv(int32_t blocks, int32_t block_tokens) override;
+  uint64_t KvBytesPerBlock(int32_t block_tokens) const override;
+  absl::Status Forward(const StepBatch& batch, std::span<float> logits) override;
+  uint64_t layer_progress() const override;
+  std::string weights_sha256() const override;
+  std::string quantization() const override;
+  std::string numerics_class() const override;
+  uint64_t memory_bytes() const override;
+
+  int32_t threads() const;
+  std::string isa() const;  // "avx512", "avx2", "scalar" or "ref"
+
+ private:
+  struct State;
+  explicit Model(std::unique_ptr<State> state);
+  static absl::StatusOr<std::unique_ptr<Model>> Load(std::shared_ptr<const GgufFile> file,
+                                                     const ModelOptions& options, bool mapped);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace weft

@@ -1,0 +1,232 @@
+// Flash-style attention over pages. Included only by kernels_*.cc.
+//
+// Tokens are taken in tiles of 64, anchored to absolute positions: a query meets the same tiles in
+// the same order whatever chunk or batch it is computed in. Inside a tile the softmax is exact;
+// tiles merge by the running maximum (Milakov and Gimelshein 2018; FlashAttention-2). A tile is
+// read as strips of 16 tokens, so the size of a page leaves no trace.
+#pragma once
+
+#include <cstdint>
+
+#include "libs/ops/kernels.h"
+#include "libs/ops/vector_math.h"
+
+namespace weft::cpu {
+
+inline constexpr int kTileTokens = 64;
+inline constexpr int kStrip = 16;
+
+template <typename S>
+class Attention {
+ public:
+  using F = typename S::F;
+
+  static void Run(const AttentionArgs& args) {
+    const int queries = args.rows * args.group;
+    float* sums = args.scratch;  // [queries, head_dim]: unnormalised outputs
+    float* largest = sums + static_cast<int64_t>(queries) * args.head_dim;  // [queries]
+    float* total = largest + queries;  // [queries]: sums of the exponentials
+    for (int64_t i = 0; i < static_cast<int64_t>(queries) * args.head_dim; ++i) sums[i] = 0.0f;
+    for (int i = 0; i < queries; ++i) {
+      largest[i] = -__builtin_inff();
+      total[i] = 0.0f;
+    }
+    const int last = args.first_position + args.rows - 1;
+    for (int tile = 0; tile <= last; tile += kTileTokens) {
+      Tile view(args, tile);
+      // Rows that see the whole tile share its loads; the others mask it, each for itself, so that
+      // no token after a row's own is ever touched on its behalf.
+      const int whole_from = tile + kTileTokens - 1 - args.first_position;
+      const int masked_from = tile - args.first_position;
+      for (int row = masked_from > 0 ? masked_from : 0; row < args.rows && row < whole_from;
+           ++row) {
+        const int valid = args.first_position + row - tile + 1;
+        Queries(view, row * args.group, (row + 1) * args.group, valid, sums, largest, total);
+      }
+      const int first_whole = whole_from > 0 ? whole_from : 0;
+      if (first_whole < args.rows) {
+        Queries(view, first_whole * args.group, queries, kTileTokens, sums, largest, total);
+      }
+    }
+    for (int i = 0; i < queries; ++i) {
+      const F inverse = S::Set1(1.0f / total[i]);
+      float* out = args.out + (i / args.group) * args.out_stride + (i % args.group) * args.head_dim;
+      const float* sum = sums + static_cast<int64_t>(i) * args.head_dim;
+      for (int d = 0; d < args.head_dim; d += kStrip) {
+        S::Store(out + d, S::Mul(S::Load(sum + d), inverse));
+      }
+    }
+  }
+
+ private:
+  // The strips of one tile. Strips that begin after the last row's token are never read.
+  struct Tile {
+    Tile(const AttentionArgs& a, int begin) : args(a) {
+      const int last = a.first_position + a.rows - 1;
+      for (int s = 0; s < kTileTokens / kStrip; ++s) {
+        const int token = begin + s * kStrip;
+        if (token > last) {
+          k[s] = v[s] = nullptr;
+          continue;
+        }
+        const int64_t page = a.block_table[token / a.block_tokens] * a.page_stride;
+        const int64_t offset = token % a.block_tokens;
+        k[s] = a.k_cache + page + offset;
+        v[s] = a.v_cache + page + offset * a.head_dim;
+      }
+    }
+    const AttentionArgs& args;
+    const uint16_t* k[kTileTokens / kStrip];  // [head_dim, block_tokens]
+    const uint16_t* v[kTileTokens / kStrip];  // [16 tokens, head_dim]
+  };
+
+  static void Queries(const Tile& tile, int first, int end, int valid, float* sums, float* largest,
+                      float* total) {
+    constexpr int kMost = S::kQueries;
+    int query = first;
+    const auto take = [&]<int Q>() {
+      Pass<Q>(tile, query, valid, sums, largest, total);
+      query += Q;
+    };
+    while (end - query >= kMost) take.template operator()<kMost>();
+    if constexpr (kMost > 4) {
+      if (end - query >= 4) take.template operator()<4>();
+    }
+    if (end - query == 3) take.template operator()<3>();
+    if (end - query == 2) take.template operator()<2>();
+    if (end - query == 1) take.template operator()<1>();
+  }
+
+  template <int Q>
+  static void Pass(const Tile& tile, int first, int valid, float* sums, float* largest,
+                   float* total) {
+    const AttentionArgs& args = tile.args;
+    const int dim = args.head_dim;
+    const int strips = (valid + kStrip - 1) / kStrip;
+    const float* q[Q];
+    for (int i = 0; i < Q; ++i) {
+      const int query = first + i;
+      q[i] = args.q + (query / args.group) * args.q_stride + (query % args.group) * dim;
+    }
+
+    // Scores: lanes are tokens, each the sum over ascending d.
+    float scores[Q][kTileTokens];
+    const F scale = S::Set1(args.scale);
+    int strip = 0;
+    for (; strip + S::kScoreStrips <= strips; strip += S::kScoreStrips) {
+      Scores<Q, S::kScoreStrips>(tile, q, strip, valid, scale, scores);
+    }
+    for (; strip < strips; ++strip) Scores<Q, 1>(tile, q, strip, valid, scale, scores);
+
+    // Softmax of the tile against the running maximum.
+    float rescale[Q];
+    for (int i = 0; i < Q; ++i) {
+      const int query = first + i;
+      F strip_max = S::Load(scores[i]);
+      for (int s = 1; s < strips; ++s)
+        strip_max = S::Max(strip_max, S::Load(&scores[i][s * kStrip]));
+      const float before = largest[query];
+      const float tile_max = S::ReduceMax(strip_max);
+      const float now = tile_max > before ? tile_max : before;
+      largest[query] = now;
+      const F shift = S::Set1(now);
+      float first_lane[16];
+      S::Store(first_lane, Exp<S>(S::Sub(S::Set1(before), shift)));
+      rescale[i] = first_lane[0];
+      F sum = S::Set1(0.0f);
+      for (int s = 0; s < strips; ++s) {
+        F p = Exp<S>(S::Sub(S::Load(&scores[i][s * kStrip]), shift));
+        const int lanes = valid - s * kStrip;
+        if (lanes < kStrip) p = S::FirstLanes(lanes, p, S::Set1(0.0f));
+        S::Store(&scores[i][s * kStrip], p);
+        sum = S::Add(sum, p);
+      }
+      total[query] = S::ReduceAdd(
+          S::Fma(S::FirstLanes(1, S::Set1(total[query]), S::Set1(0.0f)), S::Set1(rescale[i]), sum));
+    }
+
+    int d = 0;
+    for (; d + S::kScoreStrips * kStrip <= dim; d += S::kScoreStrips * kStrip) {
+      Outputs<Q, S::kScoreStrips>(tile, d, valid, scores, rescale,
+                                  sums + static_cast<int64_t>(first) * dim + d);
+    }
+    for (; d < dim; d += kStrip) {
+      Outputs<Q, 1>(tile, d, valid, scores, rescale, sums + static_cast<int64_t>(first) * dim + d);
+    }
+  }
+
+  // N strips of 16 tokens against Q queries. Lanes are tokens, each the sum over ascending d.
+  // Not inlined: the constants of exp, alive all through Pass, would push the sums out of
+  // registers.
+  template <int Q, int N>
+  __attribute__((noinline)) static void Scores(const Tile& tile, const float* const (&q)[Q],
+                                               int strip, int valid, F scale,
+                                               float (&scores)[Q][kTileTokens]) {
+    F acc[Q][N];
+#pragma GCC unroll 8
+    for (int i = 0; i < Q; ++i) {
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) acc[i][n] = S::Set1(0.0f);
+    }
+    const int64_t step = tile.args.block_tokens;
+    const uint16_t* k[N];
+    for (int n = 0; n < N; ++n) k[n] = tile.k[strip + n];
+    for (int d = 0; d < tile.args.head_dim; ++d) {
+      F keys[N];
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) keys[n] = S::LoadHalf(k[n] + d * step);
+#pragma GCC unroll 8
+      for (int i = 0; i < Q; ++i) {
+        const F query = S::Set1(q[i][d]);
+#pragma GCC unroll 2
+        for (int n = 0; n < N; ++n) acc[i][n] = S::Fma(keys[n], query, acc[i][n]);
+      }
+    }
+    for (int n = 0; n < N; ++n) {
+      const int lanes = valid - (strip + n) * kStrip;
+      for (int i = 0; i < Q; ++i) {
+        F score = S::Mul(acc[i][n], scale);
+        if (lanes < kStrip) score = S::FirstLanes(lanes, score, S::Set1(-__builtin_inff()));
+        S::Store(&scores[i][(strip + n) * kStrip], score);
+      }
+    }
+  }
+
+  // N strips of 16 elements of the head, at `d`. Each is the sum over ascending tokens.
+  template <int Q, int N>
+  __attribute__((noinline)) static void Outputs(const Tile& tile, int d, int valid,
+                                                const float (&scores)[Q][kTileTokens],
+                                                const float (&rescale)[Q], float* sums) {
+    const int64_t dim = tile.args.head_dim;
+    F acc[Q][N];
+#pragma GCC unroll 8
+    for (int i = 0; i < Q; ++i) {
+      const F factor = S::Set1(rescale[i]);
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) acc[i][n] = S::Mul(S::Load(sums + i * dim + n * kStrip), factor);
+    }
+    for (int begin = 0; begin < valid; begin += kStrip) {
+      const uint16_t* v = tile.v[begin / kStrip] + d;
+      const int end = valid - begin < kStrip ? valid : begin + kStrip;
+      for (int t = begin; t < end; ++t, v += dim) {
+        // Named, not an array: GCC 12 keeps an array of two in memory here.
+        static_assert(N <= 2);
+        const F low = S::LoadHalf(v);
+        const F high = N == 2 ? S::LoadHalf(v + kStrip) : low;
+#pragma GCC unroll 8
+        for (int i = 0; i < Q; ++i) {
+          const F p = S::Set1(scores[i][t]);
+          acc[i][0] = S::Fma(low, p, acc[i][0]);
+          if constexpr (N == 2) acc[i][1] = S::Fma(high, p, acc[i][1]);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < Q; ++i) {
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) S::Store(sums + i * dim + n * kStrip, acc[i][n]);
+    }
+  }
+};
+
+}  // namespace weft::cpu

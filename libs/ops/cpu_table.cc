@@ -1,0 +1,216 @@
+// The fast CPU table: splits each op into tasks for the thread team and calls the kernels of the
+// instruction set in use. Tasks split rows and outputs, never a sum.
+#include <algorithm>
+
+#include "libs/base/status.h"
+#include "libs/device/thread_team.h"
+#include "libs/ops/op_table.h"
+
+namespace weft {
+namespace {
+
+// Less work than this (in elements) is not worth waking another thread.
+constexpr int64_t kSmallWork = 16384;
+// Query rows of one attention task: K and V of a tile are read once for all of them.
+constexpr int32_t kAttentionRows = 32;
+// Loops of a linear are cut into about this many tasks per thread, so that a thread that loses its
+// core for a while holds up little.
+constexpr int64_t kTasksPerThread = 4;
+
+void QuantizeRow(const Activations& a, int64_t row, OpContext& context) {
+  if (a.quantized.q == nullptr) return;
+  context.kernels->quantize(a.row(row), a.width, a.quantized.from(row));
+}
+
+// Calls fn(row) for all rows, several threads where the work is worth it.
+template <typename Fn>
+void ForRows(int64_t rows, int64_t width, OpContext& context, Fn&& fn) {
+  const int64_t per_task =
+      std::max<int64_t>({1, kSmallWork / std::max<int64_t>(width, 1),
+                         (rows + ThreadTeam::kMaxTasks - 1) / ThreadTeam::kMaxTasks});
+  context.team->ParallelFor((rows + per_task - 1) / per_task, [&](int64_t task, int) {
+    const int64_t end = std::min(rows, (task + 1) * per_task);
+    for (int64_t row = task * per_task; row < end; ++row) fn(row);
+  });
+}
+
+bool Quantizes(const Weight& weight) {
+  return weight.packed != nullptr && cpu::IsQuantized(weight.layout);
+}
+
+absl::StatusOr<Weight> Prepare(const Weight& raw, std::string_view name, OpContext& context) {
+  return Repack(raw, name, *context.team, context.arena);
+}
+
+void Embed(const EmbedArgs& args, OpContext& context) {
+  const Weight& table = *args.table;
+  const uint64_t row_bytes = *BytesFor(table.type, table.cols);
+  ForRows(static_cast<int64_t>(args.tokens.size()), table.cols, context, [&](int64_t row) {
+    const auto token = static_cast<uint64_t>(args.tokens[static_cast<size_t>(row)]);
+    WEFT_CHECK(Dequantize(table.type, table.raw + token * row_bytes, table.cols,
+                          args.out + row * table.cols));
+  });
+}
+
+void AddRmsNorm(const AddRmsNormArgs& args, OpContext& context) {
+  const int64_t width = args.out.width;
+  ForRows(args.rows, width, context, [&](int64_t row) {
+    float* x = args.x + row * width;
+    if (args.delta != nullptr) context.kernels->add(x, args.delta + row * width, width);
+    context.kernels->rms_norm(x, args.weight, width, args.eps, args.out.row(row));
+    QuantizeRow(args.out, row, context);
+  });
+}
+
+void Linear(const LinearArgs& args, OpContext& context) {
+  if (args.rows == 0) return;
+  int64_t groups = 0;
+  for (const LinearArgs::Output& output : args.outputs) groups += output.weight->groups();
+  const int64_t threads = context.team->threads();
+  // Tasks never cross weights; each takes `per_task` groups of one.
+  const int64_t per_task =
+      std::max<int64_t>({1, groups / (threads * kTasksPerThread), groups / 32768});
+  int64_t tasks = 0;
+  for (const LinearArgs::Output& output : args.outputs) {
+    tasks += (output.weight->groups() + per_task - 1) / per_task;
+  }
+  const Activations& x = args.input;
+  context.team->ParallelFor(tasks, [&](int64_t task, int) {
+    for (const LinearArgs::Output& output : args.outputs) {
+      const Weight& weight = *output.weight;
+      const int64_t own = (weight.groups() + per_task - 1) / per_task;
+      if (task >= own) {
+        task -= own;
+        continue;
+      }
+      const int64_t first = task * per_task;
+      const int64_t count = std::min(per_task, weight.groups() - first);
+      context.kernels->matmul({
+          .layout = weight.layout,
+          .weights = weight.packed + first * cpu::GroupBytes(weight.layout, weight.cols),
+          .cols = weight.cols,
+          .groups = count,
+          .outputs = std::min(count * cpu::kGroupRows, weight.rows - first * cpu::kGroupRows),
+          .x = x.quantized,
+          .x_float = x.data,
+          .rows = args.rows,
+          .out = output.out + first * cpu::kGroupRows,
+          .out_stride = weight.rows,
+      });
+      return;
+    }
+  });
+}
+
+void RopeAndCache(const RopeAndCacheArgs& args, OpContext& context) {
+  const KvShape& shape = args.shape;
+  const int64_t q_width = static_cast<int64_t>(args.heads) * shape.head_dim;
+  const int64_t kv_width = static_cast<int64_t>(shape.kv_heads) * shape.head_dim;
+  ForRows(args.rows, q_width + 2 * kv_width, context, [&](int64_t row) {
+    const int32_t slot = args.slots[static_cast<size_t>(row)];
+    const int64_t page = slot / shape.block_tokens * shape.page_elements();
+    context.kernels->rope_cache({
+        .q = args.q + row * q_width,
+        .k = args.k + row * kv_width,
+        .v = args.v + row * kv_width,
+        .cos_sin = args.cos_sin + row * args.rope_dim,
+        .heads = args.heads,
+        .kv_heads = shape.kv_heads,
+        .head_dim = shape.head_dim,
+        .rope_dim = args.rope_dim,
+        .neighbours = args.neighbours,
+        .k_block = static_cast<uint16_t*>(args.cache.k) + page,
+        .v_block = static_cast<uint16_t*>(args.cache.v) + page,
+        .block_tokens = shape.block_tokens,
+        .offset = slot % shape.block_tokens,
+    });
+  });
+}
+
+void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
+  const KvShape& shape = args.shape;
+  const int32_t group = args.heads / shape.kv_heads;
+  const int64_t width = args.out.width;
+  struct Piece {
+    const AttentionSequence* sequence;
+    int32_t first;
+    int32_t rows;
+  };
+  std::vector<Piece> pieces;
+  int32_t most_rows = 0;
+  for (const AttentionSequence& sequence : args.sequences) {
+    for (int32_t first = 0; first < sequence.rows; first += kAttentionRows) {
+      const int32_t rows = std::min(kAttentionRows, sequence.rows - first);
+      most_rows = std::max(most_rows, rows);
+      pieces.push_back({&sequence, first, rows});
+    }
+  }
+  // Long rows first: the last tasks to be claimed are short, so threads finish together.
+  std::reverse(pieces.begin(), pieces.end());
+  const auto floats = static_cast<size_t>(
+      cpu::AttentionScratchFloats(static_cast<int64_t>(most_rows) * group, shape.head_dim));
+  for (std::vector<float>& scratch : context.scratch) {
+    if (scratch.size() < floats) scratch.resize(floats);
+  }
+  const auto tasks = static_cast<int64_t>(pieces.size()) * shape.kv_heads;
+  const int64_t per_task = (tasks + ThreadTeam::kMaxTasks - 1) / ThreadTeam::kMaxTasks;
+  context.team->ParallelFor(
+      (tasks + per_task - 1) / std::max<int64_t>(per_task, 1), [&](int64_t task, int rank) {
+        const int64_t end = std::min(tasks, (task + 1) * per_task);
+        for (int64_t i = task * per_task; i < end; ++i) {
+          const Piece& piece = pieces[static_cast<size_t>(i / shape.kv_heads)];
+          const int64_t kv_head = i % shape.kv_heads;
+          const int64_t row = piece.sequence->first_row + piece.first;
+          const int64_t head_offset = kv_head * shape.head_dim * shape.block_tokens;
+          const int64_t column = kv_head * group * shape.head_dim;
+          context.kernels->attention({
+              .q = args.q + row * width + column,
+              .q_stride = width,
+              .out = args.out.row(row) + column,
+              .out_stride = width,
+              .rows = piece.rows,
+              .first_position = piece.sequence->first_position + piece.first,
+              .group = group,
+              .head_dim = shape.head_dim,
+              .scale = args.scale,
+              .k_cache = static_cast<const uint16_t*>(args.cache.k) + head_offset,
+              .v_cache = static_cast<const uint16_t*>(args.cache.v) + head_offset,
+              .page_stride = shape.page_elements(),
+              .block_table = piece.sequence->block_table,
+              .block_tokens = shape.block_tokens,
+              .scratch = context.scratch[static_cast<size_t>(rank)].data(),
+          });
+        }
+      });
+  if (args.out.quantized.q != nullptr) {
+    ForRows(args.rows, width, context, [&](int64_t row) { QuantizeRow(args.out, row, context); });
+  }
+}
+
+void SwiGlu(const SwiGluArgs& args, OpContext& context) {
+  const int64_t width = args.out.width;
+  ForRows(args.rows, 4 * width, context, [&](int64_t row) {
+    context.kernels->swiglu(args.gate + row * width, args.up + row * width, width,
+                            args.out.row(row));
+    QuantizeRow(args.out, row, context);
+  });
+}
+
+}  // namespace
+
+const OpTable& CpuOps() {
+  static constexpr OpTable kTable = {
+      .name = "cpu",
+      .quantizes = Quantizes,
+      .prepare = Prepare,
+      .embed = Embed,
+      .add_rms_norm = AddRmsNorm,
+      .linear = Linear,
+      .rope_and_cache = RopeAndCache,
+      .paged_attention = PagedAttention,
+      .swiglu = SwiGlu,
+  };
+  return kTable;
+}
+
+}  // namespace weft

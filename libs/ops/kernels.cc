@@ -1,0 +1,20 @@
+#include "libs/ops/kernels.h"
+
+namespace weft::cpu {
+
+extern const Kernels kScalarKernels;
+#if defined(WEFT_X86_KERNELS)
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+#endif
+
+const Kernels& GetKernels(Isa isa) {
+#if defined(WEFT_X86_KERNELS)
+  if (isa == Isa::kAvx512) return kAvx512Kernels;
+  if (isa == Isa::kAvx2) return kAvx2Kernels;
+#endif
+  (void)isa;
+  return kScalarKernels;
+}
+
+}  // namespace weft::cpu

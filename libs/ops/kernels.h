@@ -1,0 +1,135 @@
+// The kernels of the fast CPU table, one set per instruction set. All sets give the same bits:
+//  - an int8 product is summed exactly in int32 inside a block of 32 (16 for Q6_K), then scaled and
+//    added with one fused multiply-add per block, blocks ascending;
+//  - other sums run over 16 interleaved lanes, ascending, and are folded 16 -> 8 -> 4 -> 2 -> 1;
+//  - exp is a polynomial of ours; nothing calls libm.
+// Every pointer is unaligned unless it says otherwise. Nothing allocates.
+#pragma once
+
+#include <cstdint>
+
+#include "libs/device/cpu_features.h"
+
+namespace weft::cpu {
+
+// How a repacked weight is laid out. Output rows are taken 16 at a time (a group, the last one
+// padded with zeros) and interleaved across vector lanes.
+enum class Layout : uint8_t {
+  kQ4,    // per 32 inputs: 4 x 64 bytes of nibbles, 16 half scales, 16 half offsets (320 bytes)
+  kQ8,    // per 32 inputs: 8 x 64 signed bytes, 16 half scales (544 bytes)
+  kQ6,    // per 32 inputs: 8 x 64 signed bytes, 2 x 16 float scales, one per 16 inputs (640 bytes)
+  kF32,   // per input: 16 floats
+  kF16,   // per input: 16 halves
+  kBF16,  // per input: 16 bfloat16
+};
+inline constexpr int kMaxHeadDim = 512;
+inline constexpr int kGroupRows = 16;
+inline constexpr int kQBlock = 32;
+inline constexpr int64_t kQ4TileBytes = 320;
+inline constexpr int64_t kQ8TileBytes = 544;
+inline constexpr int64_t kQ6TileBytes = 640;
+
+// True when the layout multiplies int8 activations, false when it takes fp32 ones.
+constexpr bool IsQuantized(Layout layout) { return layout <= Layout::kQ6; }
+// Bytes of one group of 16 output rows with `cols` inputs.
+constexpr int64_t GroupBytes(Layout layout, int64_t cols) {
+  switch (layout) {
+    case Layout::kQ4:
+      return cols / kQBlock * kQ4TileBytes;
+    case Layout::kQ8:
+      return cols / kQBlock * kQ8TileBytes;
+    case Layout::kQ6:
+      return cols / kQBlock * kQ6TileBytes;
+    case Layout::kF32:
+      return cols * kGroupRows * 4;
+    case Layout::kF16:
+    case Layout::kBF16:
+      return cols * kGroupRows * 2;
+  }
+  return 0;
+}
+
+// Activations quantised in blocks of 32: x ~= scale * q, |q| <= 127. Block-major, so that a block
+// of several rows lies together: element i of block b of row r is q[(b * stride + r) * 32 + i], and
+// the rows' figures of one block follow one another likewise.
+struct QuantizedRows {
+  int8_t* q = nullptr;
+  float* scale = nullptr;          // [blocks, stride]
+  float* scaled_sum = nullptr;     // [blocks, stride]: scale * sum of the block's q
+  int32_t* minus128sum = nullptr;  // [blocks, stride, 2]: -128 * sum of 16 q: turns unsigned
+                                   // weights to signed
+  int64_t stride = 0;              // rows of the step
+
+  QuantizedRows from(int64_t row) const {
+    return {q + row * kQBlock, scale + row, scaled_sum + row, minus128sum + 2 * row, stride};
+  }
+};
+
+// out[r * out_stride + n] = sum over k of x[r][k] * w[n][k], for the outputs of some groups.
+struct MatmulArgs {
+  Layout layout;
+  const uint8_t* weights;  // of the first group, aligned to 64
+  int64_t cols;
+  int64_t groups;
+  int64_t outputs;  // rows of the weight that these groups hold: 16 each, the last one maybe less
+  QuantizedRows x;  // of the first row; layouts with IsQuantized
+  const float* x_float;  // of the first row, stride cols; other layouts
+  int64_t rows;
+  float* out;  // of the first row and the first group
+  int64_t out_stride;
+};
+
+// RoPE on the rows' queries and keys, then K and V into the cache, as halves.
+struct RopeCacheArgs {
+  float* q;        // [heads * head_dim], rotated in place
+  const float* k;  // [kv_heads * head_dim]
+  const float* v;
+  const float* cos_sin;  // [rope_dim / 2] cosines, then as many sines
+  int32_t heads, kv_heads, head_dim, rope_dim;
+  bool neighbours;    // pairs (2i, 2i + 1), else (i, i + rope_dim / 2)
+  uint16_t* k_block;  // page: [kv_heads, head_dim, block_tokens]
+  uint16_t* v_block;  // page: [kv_heads, block_tokens, head_dim]
+  int32_t block_tokens;
+  int32_t offset;  // token within the page
+};
+
+// Attention of `rows` successive rows of one sequence for the query heads of one KV head.
+struct AttentionArgs {
+  const float* q;  // first row, first head of the group; stride q_stride between rows
+  int64_t q_stride;
+  float* out;  // the same layout
+  int64_t out_stride;
+  int32_t rows;
+  int32_t first_position;  // of the first row: it attends to first_position + 1 tokens
+  int32_t group;           // query heads per KV head
+  int32_t head_dim;        // multiple of 16
+  float scale;
+  const uint16_t* k_cache;  // of the layer and KV head: page b at k_cache + b * page_stride
+  const uint16_t* v_cache;
+  int64_t page_stride;  // halves between pages
+  const int32_t* block_table;
+  int32_t block_tokens;  // multiple of 16
+  float* scratch;        // AttentionScratchFloats(rows * group, head_dim) floats
+};
+constexpr int64_t AttentionScratchFloats(int64_t queries, int64_t head_dim) {
+  return queries * (head_dim + 2);
+}
+
+struct Kernels {
+  Isa isa;
+  void (*matmul)(const MatmulArgs& args);
+  // out = x / sqrt(mean(x^2) + eps) * weight. In place is fine.
+  void (*rms_norm)(const float* x, const float* weight, int64_t n, float eps, float* out);
+  void (*add)(float* x, const float* delta, int64_t n);  // x += delta
+  // One row of n elements, a multiple of 32, to the first row of `out`.
+  void (*quantize)(const float* x, int64_t n, const QuantizedRows& out);
+  // out = gate / (1 + exp(-gate)) * up
+  void (*swiglu)(const float* gate, const float* up, int64_t n, float* out);
+  void (*rope_cache)(const RopeCacheArgs& args);
+  void (*attention)(const AttentionArgs& args);
+};
+
+// The set of a level that this machine has (AvailableIsas). Lives for ever.
+const Kernels& GetKernels(Isa isa);
+
+}  // namespace weft::cpu

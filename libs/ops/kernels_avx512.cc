@@ -1,0 +1,24 @@
+// The avx512 kernels. This file alone is compiled with that level's options, and everything in it
+// is a template over its own Simd type: no function of it can replace another file's copy at link
+// time.
+#include "libs/ops/attention_kernels.h"
+#include "libs/ops/kernels.h"
+#include "libs/ops/matmul_kernels.h"
+#include "libs/ops/row_kernels.h"
+#include "libs/ops/simd_avx512.h"
+
+namespace weft::cpu {
+
+extern const Kernels kAvx512Kernels;
+const Kernels kAvx512Kernels = {
+    .isa = Isa::kAvx512,
+    .matmul = Matmul<SimdAvx512>,
+    .rms_norm = RmsNorm<SimdAvx512>,
+    .add = Add<SimdAvx512>,
+    .quantize = Quantize<SimdAvx512>,
+    .swiglu = SwiGlu<SimdAvx512>,
+    .rope_cache = RopeCache<SimdAvx512>,
+    .attention = Attention<SimdAvx512>::Run,
+};
+
+}  // namespace weft::cpu

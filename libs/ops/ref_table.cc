@@ -1,0 +1,216 @@
+// The oracle: every op as its formula says, scalar, in fp32. Products are rounded to fp32 before
+// they are added; a dot product has eight partial sums (element i goes to sum i mod 8), which are
+// added pairwise at the end, so that its rounding error stays near that of a blocked BLAS. Weights
+// are dequantised as the format defines them. K and V are rounded once, when they enter the cache,
+// if its type is F16. Nothing here is shared with the fast kernels except the half conversion.
+#include <algorithm>
+#include <cmath>
+
+#include "libs/base/status.h"
+#include "libs/device/thread_team.h"
+#include "libs/ops/op_table.h"
+#include "libs/tensor/half.h"
+
+namespace weft {
+namespace {
+
+float Dot(const float* a, const float* b, int64_t n) {
+  float sums[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    for (int j = 0; j < 8; ++j) sums[j] += a[i + j] * b[i + j];
+  }
+  for (int j = 0; i + j < n; ++j) sums[j] += a[i + j] * b[i + j];
+  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
+bool Quantizes(const Weight&) { return false; }
+
+absl::StatusOr<Weight> Prepare(const Weight& raw, std::string_view name, OpContext&) {
+  if (!IsSupported(raw.type)) {
+    return Unimplemented("tensor {}: type {} is not supported", name, Name(raw.type));
+  }
+  return raw;
+}
+
+void DequantizeRow(const Weight& weight, int64_t row, float* out) {
+  const uint64_t row_bytes = *BytesFor(weight.type, weight.cols);
+  WEFT_CHECK(Dequantize(weight.type, weight.raw + static_cast<uint64_t>(row) * row_bytes,
+                        weight.cols, out));
+}
+
+void Embed(const EmbedArgs& args, OpContext&) {
+  for (size_t row = 0; row < args.tokens.size(); ++row) {
+    DequantizeRow(*args.table, args.tokens[row],
+                  args.out + static_cast<int64_t>(row) * args.table->cols);
+  }
+}
+
+void AddRmsNorm(const AddRmsNormArgs& args, OpContext&) {
+  const int64_t width = args.out.width;
+  for (int64_t row = 0; row < args.rows; ++row) {
+    float* x = args.x + row * width;
+    if (args.delta != nullptr) {
+      for (int64_t i = 0; i < width; ++i) x[i] += args.delta[row * width + i];
+    }
+    const float mean = Dot(x, x, width) / static_cast<float>(width);
+    const float inverse = 1.0f / std::sqrt(mean + args.eps);
+    for (int64_t i = 0; i < width; ++i) args.out.row(row)[i] = x[i] * inverse * args.weight[i];
+  }
+}
+
+void Linear(const LinearArgs& args, OpContext& context) {
+  constexpr int64_t kRowsPerTask = 64;
+  for (const LinearArgs::Output& output : args.outputs) {
+    const Weight& weight = *output.weight;
+    const int64_t per_task =
+        std::max(kRowsPerTask, (weight.rows + ThreadTeam::kMaxTasks - 1) / ThreadTeam::kMaxTasks);
+    const int64_t tasks = (weight.rows + per_task - 1) / per_task;
+    context.team->ParallelFor(tasks, [&](int64_t task, int rank) {
+      std::vector<float>& values = context.scratch[static_cast<size_t>(rank)];
+      if (values.size() < static_cast<size_t>(weight.cols)) {
+        values.resize(static_cast<size_t>(weight.cols));
+      }
+      const int64_t end = std::min(weight.rows, (task + 1) * per_task);
+      for (int64_t n = task * per_task; n < end; ++n) {
+        DequantizeRow(weight, n, values.data());
+        for (int64_t row = 0; row < args.rows; ++row) {
+          output.out[row * weight.rows + n] = Dot(values.data(), args.input.row(row), weight.cols);
+        }
+      }
+    });
+  }
+}
+
+void Rotate(float* head, const float* cos_sin, const RopeAndCacheArgs& args) {
+  const int32_t pairs = args.rope_dim / 2;
+  for (int32_t i = 0; i < pairs; ++i) {
+    const int32_t first = args.neighbours ? 2 * i : i;
+    const int32_t second = args.neighbours ? 2 * i + 1 : i + pairs;
+    const float c = cos_sin[i];
+    const float s = cos_sin[pairs + i];
+    const float a = head[first];
+    const float b = head[second];
+    head[first] = a * c - b * s;
+    head[second] = a * s + b * c;
+  }
+}
+
+float LoadCached(const void* cache, DType type, int64_t index) {
+  return type == DType::kF32 ? static_cast<const float*>(cache)[index]
+                             : HalfToFloat(static_cast<const uint16_t*>(cache)[index]);
+}
+
+void StoreCached(void* cache, DType type, int64_t index, float value) {
+  if (type == DType::kF32) {
+    static_cast<float*>(cache)[index] = value;
+  } else {
+    static_cast<uint16_t*>(cache)[index] = FloatToHalf(value);
+  }
+}
+
+int64_t KIndex(const KvShape& s, int64_t page, int64_t head, int64_t d, int64_t offset) {
+  return page * s.page_elements() + (head * s.head_dim + d) * s.block_tokens + offset;
+}
+int64_t VIndex(const KvShape& s, int64_t page, int64_t head, int64_t d, int64_t offset) {
+  return page * s.page_elements() + (head * s.block_tokens + offset) * s.head_dim + d;
+}
+
+void RopeAndCache(const RopeAndCacheArgs& args, OpContext&) {
+  const KvShape& shape = args.shape;
+  const int32_t dim = shape.head_dim;
+  std::vector<float> key(static_cast<size_t>(dim));
+  for (int64_t row = 0; row < args.rows; ++row) {
+    const float* cos_sin = args.cos_sin + row * args.rope_dim;
+    for (int32_t h = 0; h < args.heads; ++h) {
+      Rotate(args.q + (row * args.heads + h) * dim, cos_sin, args);
+    }
+    const int32_t slot = args.slots[static_cast<size_t>(row)];
+    const int32_t page = slot / shape.block_tokens;
+    const int32_t offset = slot % shape.block_tokens;
+    for (int32_t h = 0; h < shape.kv_heads; ++h) {
+      const int64_t source = (row * shape.kv_heads + h) * dim;
+      std::copy_n(args.k + source, dim, key.begin());
+      Rotate(key.data(), cos_sin, args);
+      for (int32_t d = 0; d < dim; ++d) {
+        StoreCached(args.cache.k, shape.type, KIndex(shape, page, h, d, offset),
+                    key[static_cast<size_t>(d)]);
+        StoreCached(args.cache.v, shape.type, VIndex(shape, page, h, d, offset),
+                    args.v[source + d]);
+      }
+    }
+  }
+}
+
+void AttendRow(const PagedAttentionArgs& args, const AttentionSequence& sequence, int64_t row,
+               int64_t tokens, std::vector<float>& scores) {
+  const KvShape& shape = args.shape;
+  const int32_t dim = shape.head_dim;
+  const int32_t group = args.heads / shape.kv_heads;
+  scores.resize(static_cast<size_t>(tokens));
+  for (int32_t head = 0; head < args.heads; ++head) {
+    const float* q = args.q + row * args.out.width + head * dim;
+    const int32_t kv_head = head / group;
+    float largest = -INFINITY;
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int32_t page = sequence.block_table[t / shape.block_tokens];
+      const int64_t offset = t % shape.block_tokens;
+      float sum = 0;
+      for (int32_t d = 0; d < dim; ++d) {
+        sum += q[d] * LoadCached(args.cache.k, shape.type, KIndex(shape, page, kv_head, d, offset));
+      }
+      scores[static_cast<size_t>(t)] = sum * args.scale;
+      largest = std::max(largest, sum * args.scale);
+    }
+    float total = 0;
+    for (float& score : scores) {
+      score = std::exp(score - largest);
+      total += score;
+    }
+    float* out = args.out.row(row) + head * dim;
+    std::fill_n(out, dim, 0.0f);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const int32_t page = sequence.block_table[t / shape.block_tokens];
+      const float p = scores[static_cast<size_t>(t)] / total;
+      for (int32_t d = 0; d < dim; ++d) {
+        const int64_t index = VIndex(shape, page, kv_head, d, t % shape.block_tokens);
+        out[d] += p * LoadCached(args.cache.v, shape.type, index);
+      }
+    }
+  }
+}
+
+void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
+  for (const AttentionSequence& sequence : args.sequences) {
+    context.team->ParallelFor(sequence.rows, [&](int64_t row, int rank) {
+      AttendRow(args, sequence, sequence.first_row + row, sequence.first_position + row + 1,
+                context.scratch[static_cast<size_t>(rank)]);
+    });
+  }
+}
+
+void SwiGlu(const SwiGluArgs& args, OpContext&) {
+  for (int64_t i = 0; i < args.rows * args.out.width; ++i) {
+    const float gate = args.gate[i];
+    args.out.data[i] = gate / (1.0f + std::exp(-gate)) * args.up[i];
+  }
+}
+
+}  // namespace
+
+const OpTable& RefOps() {
+  static constexpr OpTable kTable = {
+      .name = "ref",
+      .quantizes = Quantizes,
+      .prepare = Prepare,
+      .embed = Embed,
+      .add_rms_norm = AddRmsNorm,
+      .linear = Linear,
+      .rope_and_cache = RopeAndCache,
+      .paged_attention = PagedAttention,
+      .swiglu = SwiGlu,
+  };
+  return kTable;
+}
+
+}  // namespace weft

@@ -1,0 +1,120 @@
+// Kernels over one row of activations. Included only by kernels_*.cc.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "libs/ops/kernels.h"
+#include "libs/ops/vector_math.h"
+
+namespace weft::cpu {
+
+template <typename S>
+void RmsNorm(const float* x, const float* weight, int64_t n, float eps, float* out) {
+  using F = typename S::F;
+  const int64_t whole = n / 16 * 16;
+  const int tail = static_cast<int>(n - whole);
+  F sums = S::Set1(0.0f);
+  for (int64_t i = 0; i < whole; i += 16) {
+    const F a = S::Load(x + i);
+    sums = S::Fma(a, a, sums);
+  }
+  if (tail > 0) {
+    const F a = S::LoadFirst(x + whole, tail);
+    sums = S::Fma(a, a, sums);
+  }
+  const float mean = S::ReduceAdd(sums) / static_cast<float>(n);
+  const F inverse = S::Set1(1.0f / std::sqrt(mean + eps));
+  for (int64_t i = 0; i < whole; i += 16) {
+    S::Store(out + i, S::Mul(S::Mul(S::Load(x + i), inverse), S::Load(weight + i)));
+  }
+  if (tail > 0) {
+    const F a = S::Mul(S::LoadFirst(x + whole, tail), inverse);
+    S::StoreFirst(out + whole, S::Mul(a, S::LoadFirst(weight + whole, tail)), tail);
+  }
+}
+
+template <typename S>
+void Add(float* x, const float* delta, int64_t n) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) S::Store(x + i, S::Add(S::Load(x + i), S::Load(delta + i)));
+  if (i < n) {
+    const int tail = static_cast<int>(n - i);
+    S::StoreFirst(x + i, S::Add(S::LoadFirst(x + i, tail), S::LoadFirst(delta + i, tail)), tail);
+  }
+}
+
+template <typename S>
+void Quantize(const float* x, int64_t n, const QuantizedRows& out) {
+  using F = typename S::F;
+  const F magic = S::Set1(12582912.0f);
+  for (int64_t b = 0; b < n / kQBlock; ++b) {
+    const F halves[2] = {S::Load(x + b * kQBlock), S::Load(x + b * kQBlock + 16)};
+    const float largest = S::ReduceMax(S::Max(S::Abs(halves[0]), S::Abs(halves[1])));
+    const float scale = largest / 127.0f;
+    // A block so small that its inverse scale overflows is zero.
+    const F inverse = S::Set1(largest > 1e-30f ? 127.0f / largest : 0.0f);
+    const int64_t at = b * out.stride;
+    float sums[2];
+    for (int h = 0; h < 2; ++h) {
+      // Clamped before rounding, so that even an infinite activation gives a byte in range.
+      F scaled = S::Mul(halves[h], inverse);
+      scaled = S::Min(S::Max(scaled, S::Set1(-127.0f)), S::Set1(127.0f));
+      const F rounded = S::Add(scaled, magic);
+      S::StoreBytes(out.q + at * kQBlock + 16 * h, S::IntSub(S::AsInt(rounded), S::AsInt(magic)));
+      sums[h] = S::ReduceAdd(S::Sub(rounded, magic));  // of small integers: exact
+      out.minus128sum[2 * at + h] = -128 * static_cast<int32_t>(sums[h]);
+    }
+    out.scale[at] = scale;
+    out.scaled_sum[at] = scale * (sums[0] + sums[1]);
+  }
+}
+
+template <typename S>
+void SwiGlu(const float* gate, const float* up, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    S::Store(out + i, S::Mul(Silu<S>(S::Load(gate + i)), S::Load(up + i)));
+  }
+  if (i < n) {
+    const int tail = static_cast<int>(n - i);
+    const typename S::F g = Silu<S>(S::LoadFirst(gate + i, tail));
+    S::StoreFirst(out + i, S::Mul(g, S::LoadFirst(up + i, tail)), tail);
+  }
+}
+
+// Rotates one head from `in` to `out` (may be the same).
+template <typename S>
+void RotateHead(const float* in, float* out, const RopeCacheArgs& args) {
+  const int32_t pairs = args.rope_dim / 2;
+  const float* cosines = args.cos_sin;
+  const float* sines = args.cos_sin + pairs;
+  const int32_t step = args.neighbours ? 2 : 1;
+  const int32_t apart = args.neighbours ? 1 : pairs;
+  for (int32_t i = 0; i < pairs; ++i) {
+    const float a = in[i * step];
+    const float b = in[i * step + apart];
+    out[i * step] = a * cosines[i] - b * sines[i];
+    out[i * step + apart] = a * sines[i] + b * cosines[i];
+  }
+  for (int32_t i = args.rope_dim; i < args.head_dim; ++i) out[i] = in[i];
+}
+
+template <typename S>
+void RopeCache(const RopeCacheArgs& args) {
+  const int32_t dim = args.head_dim;
+  for (int32_t h = 0; h < args.heads; ++h) RotateHead<S>(args.q + h * dim, args.q + h * dim, args);
+  float rotated[kMaxHeadDim];
+  uint16_t halves[kMaxHeadDim];
+  for (int32_t h = 0; h < args.kv_heads; ++h) {
+    RotateHead<S>(args.k + h * dim, rotated, args);
+    for (int32_t i = 0; i < dim; i += 16) S::StoreHalf(halves + i, S::Load(rotated + i));
+    const int64_t head_offset = static_cast<int64_t>(h) * dim * args.block_tokens;
+    uint16_t* k = args.k_block + head_offset + args.offset;
+    for (int32_t i = 0; i < dim; ++i) k[static_cast<int64_t>(i) * args.block_tokens] = halves[i];
+    uint16_t* v = args.v_block + head_offset + static_cast<int64_t>(args.offset) * dim;
+    for (int32_t i = 0; i < dim; i += 16) S::StoreHalf(v + i, S::Load(args.v + h * dim + i));
+  }
+}
+
+}  // namespace weft::cpu

@@ -1,0 +1,40 @@
+// Functions of 16 lanes, the same bits for every Simd type. Included only by kernels_*.cc.
+#pragma once
+
+#include <cstdint>
+
+namespace weft::cpu {
+
+// e^x with a relative error below 2^-22 for x in [-87.3, 88.3]; clamped outside. Cody-Waite
+// reduction by ln 2, then the degree-7 Taylor polynomial on [-ln2/2, ln2/2].
+template <typename S>
+inline typename S::F Exp(typename S::F x) {
+  using F = typename S::F;
+  // The operand order makes NaN the lower bound on every machine.
+  x = S::Max(x, S::Set1(-87.3f));
+  x = S::Min(x, S::Set1(88.3f));
+  const F magic = S::Set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const F shifted = S::Fma(x, S::Set1(1.44269504088896341f), magic);
+  const F n = S::Sub(shifted, magic);
+  F r = S::Fma(n, S::Set1(-0.693359375f), x);
+  r = S::Fma(n, S::Set1(2.12194440e-4f), r);
+  F p = S::Set1(1.9841270e-4f);
+  p = S::Fma(p, r, S::Set1(1.3888889e-3f));
+  p = S::Fma(p, r, S::Set1(8.3333333e-3f));
+  p = S::Fma(p, r, S::Set1(4.1666667e-2f));
+  p = S::Fma(p, r, S::Set1(1.6666667e-1f));
+  p = S::Fma(p, r, S::Set1(0.5f));
+  p = S::Fma(p, r, S::Set1(1.0f));
+  p = S::Fma(p, r, S::Set1(1.0f));
+  const typename S::I exponent = S::IntSub(S::AsInt(shifted), S::AsInt(magic));
+  return S::AsFloat(S::IntAdd(S::AsInt(p), S::ShiftToExponent(exponent)));
+}
+
+// x / (1 + e^-x)
+template <typename S>
+inline typename S::F Silu(typename S::F x) {
+  const typename S::F e = Exp<S>(S::Sub(S::Set1(0.0f), x));
+  return S::Div(x, S::Add(S::Set1(1.0f), e));
+}
+
+}  // namespace weft::cpu

@@ -1,0 +1,40 @@
+// A weight matrix: [rows, cols], rows are outputs. Either in its file's format, or repacked for the
+// fast kernels.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "libs/ops/kernels.h"
+#include "libs/tensor/dtype.h"
+
+namespace weft {
+
+class PageArena;
+class ThreadTeam;
+
+struct Weight {
+  DType type = DType::kF32;  // of the file
+  int64_t rows = 0;
+  int64_t cols = 0;
+  const uint8_t* raw = nullptr;  // the file's bytes, [rows][BytesFor(type, cols)]; not owned
+
+  // Repacked (Repack): 16 output rows interleaved, see cpu::Layout. Null when it is not.
+  cpu::Layout layout = cpu::Layout::kF32;
+  const uint8_t* packed = nullptr;  // aligned to 64
+  std::shared_ptr<const uint8_t> owner;
+  uint64_t packed_bytes = 0;
+
+  int64_t groups() const { return (rows + cpu::kGroupRows - 1) / cpu::kGroupRows; }
+};
+
+// The repacked form of a raw weight; the same values, exactly. kInvalidArgument, naming the tensor
+// `name`, when a scale is not finite or out of the range of the repacked form; kUnimplemented for
+// types that are not supported; kResourceExhausted without memory.
+absl::StatusOr<Weight> Repack(const Weight& raw, std::string_view name, ThreadTeam& team,
+                              PageArena& arena);
+
+}  // namespace weft

@@ -1,0 +1,52 @@
+// API keys and their tenants at rest.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weft::store {
+
+struct KeyRecord {
+  std::string id;
+  std::string name;
+  std::string tenant;
+  std::string role;         // "admin" or "developer"
+  std::string salt;         // 16 random bytes
+  std::string secret_hash;  // HMAC-SHA-256, 32 bytes
+  uint32_t requests_per_minute = 60;
+  int64_t created_at = 0;    // Unix seconds, as all times here
+  int64_t expires_at = 0;    // 0 = never
+  int64_t last_used_at = 0;  // 0 = never
+  int64_t revoked_at = 0;    // 0 = in force
+};
+
+// Thread safe. Reads take one indexed look-up; writes are durable when they return.
+class KeyStore {
+ public:
+  virtual ~KeyStore() = default;
+
+  // ALREADY_EXISTS when the id is taken. Makes the tenant if it is new.
+  virtual absl::Status Insert(const KeyRecord& key) = 0;
+  virtual absl::StatusOr<std::optional<KeyRecord>> Find(std::string_view id) = 0;
+  // Newest first; an empty tenant means all.
+  virtual absl::StatusOr<std::vector<KeyRecord>> List(std::string_view tenant) = 0;
+  // NOT_FOUND. Revoking again keeps the first time.
+  virtual absl::Status Revoke(std::string_view id, int64_t at) = 0;
+  // When keys were last used: id -> time. Never moves a time back.
+  virtual absl::Status Touch(const std::map<std::string, int64_t>& last_used) = 0;
+  // A number that changes after somebody else has written; a cache over the store polls it.
+  virtual absl::StatusOr<int64_t> ChangeNumber() = 0;
+
+  // The schema's steps are in key_store.cc; opening brings the file up to date.
+  static absl::StatusOr<std::unique_ptr<KeyStore>> OpenSqlite(const std::string& path);
+};
+
+}  // namespace weft::store

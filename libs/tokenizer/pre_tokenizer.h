@@ -1,0 +1,32 @@
+// Splits text into the pieces that BPE works on: the regular expressions that each model family
+// publishes, written out as state machines over Unicode classes. No piece crosses another's edge,
+// and the pieces joined are the text.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace weft {
+
+enum class PreTokenizer : uint8_t {
+  kGpt2,
+  kStarcoder,    // each digit alone, then GPT-2's expression: SmolLM, StarCoder, Refact
+  kGgufDefault,  // what a GGUF means by "default" or by saying nothing
+  kLlama3,
+  kQwen2,
+  kDeepseekCoder,
+};
+
+// The value of tokenizer.ggml.pre, or nothing when it is not supported.
+std::optional<PreTokenizer> PreTokenizerByName(std::string_view name);
+// "default, gpt-2, ...": for messages.
+std::string SupportedPreTokenizers();
+
+// Replaces `ends` by the end of each piece, ascending, the last one text.size().
+void SplitPieces(PreTokenizer kind, std::string_view text, std::vector<size_t>& ends);
+
+}  // namespace weft

@@ -1,0 +1,271 @@
+#include "services/gateway/api.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "libs/base/error_info.h"
+#include "libs/base/status.h"
+#include "services/gateway/api_error.h"
+#include "services/gateway/json_strict.h"
+#include "services/gateway/key_routes.h"
+#include "services/gateway/openai_json.h"
+#include "services/gateway/openai_sink.h"
+
+namespace weft::gateway {
+namespace {
+
+using identity::Access;
+using nlohmann::json;
+using DepsPtr = std::shared_ptr<const ApiDeps>;
+using ParseFn = absl::StatusOr<GenerationRequest> (*)(const json&, const RequestLimits&);
+
+absl::StatusOr<json> ReadJson(const Call& call) {
+  const std::string_view type = call.request().headers.Get("Content-Type");
+  const std::string_view media = type.substr(0, type.find(';'));
+  if (!media.empty() && !http::EqualsIgnoreCase(media, "application/json")) {
+    return InvalidArgument("Unsupported Content-Type: send the request as application/json.");
+  }
+  auto body = ParseStrictJson(call.request().body);
+  if (body.ok()) return body;
+  return InvalidArgument("We could not parse the JSON body of your request: {}.",
+                         Message(body.status()));
+}
+
+void Generate(const DepsPtr& deps, const Call& call, ParseFn parse) {
+  auto body = ReadJson(call);
+  if (!body.ok()) return call.Fail(body.status());
+  auto request = parse(*body, deps->limits);
+  if (!request.ok()) return call.Fail(request.status());
+  if (absl::Status status = ResolveModel(*deps->generation.scheduler, *request); !status.ok()) {
+    return call.Fail(status);
+  }
+  auto abandoned = std::make_shared<std::atomic<bool>>(false);
+  std::unique_ptr<GenerationSink> sink;
+  switch (request->kind) {
+    case ApiKind::kGenerate:
+      sink = NewGenerateSink(call);
+      break;
+    case ApiKind::kPredict:
+      sink = NewPredictSink(call);
+      break;
+    default:
+      sink = NewOpenAiSink(call, *request, UnixSeconds(deps->generation.clock->Wall()), abandoned);
+  }
+  auto generation =
+      Generation::Create(deps->generation, std::move(*request), call.context().request_id,
+                         call.context().principal, call.context().span.context(), std::move(sink));
+  deps->active->Add(generation, abandoned);
+  generation->Start();
+  // After Start: a client that is gone already then cancels what was begun. Nothing strong is held
+  // here: the sink holds the exchange, and the generation's owners hold the generation.
+  call.exchange().OnClose([weak = std::weak_ptr(generation),
+                           exchange = std::weak_ptr(call.shared())](http::CloseReason reason) {
+    auto alive = weak.lock();
+    if (!alive) return;
+    alive->Cancel(http::CloseReasonName(reason));
+    // Whoever only half-closed the connection still gets a word.
+    if (auto open = exchange.lock()) {
+      Call(open).Fail(Cancelled("The client closed the connection; the request was cancelled."));
+    }
+  });
+}
+
+absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
+  const auto handler = [deps](ParseFn parse) {
+    return [deps, parse](const Call& call) { Generate(deps, call, parse); };
+  };
+  WEFT_RETURN_IF_ERROR(
+      table.Add({"POST",
+                 "/v1/chat/completions",
+                 Access::kDeveloper,
+                 true,
+                 {.operation_id = "createChatCompletion",
+                  .summary = "Answers chat messages",
+                  .description = "Compatible with OpenAI's API, whole or as a stream.",
+                  .tag = "OpenAI",
+                  .request = "ChatCompletionRequest",
+                  .response = "ChatCompletion",
+                  .streams = true},
+                 handler(&ParseChatRequest)}));
+  WEFT_RETURN_IF_ERROR(
+      table.Add({"POST",
+                 "/v1/completions",
+                 Access::kDeveloper,
+                 true,
+                 {.operation_id = "createCompletion",
+                  .summary = "Continues a prompt",
+                  .description = "Compatible with OpenAI's API, whole or as a stream.",
+                  .tag = "OpenAI",
+                  .request = "CompletionRequest",
+                  .response = "Completion",
+                  .streams = true},
+                 handler(&ParseCompletionRequest)}));
+  WEFT_RETURN_IF_ERROR(table.Add({"POST",
+                                  "/generate",
+                                  Access::kDeveloper,
+                                  true,
+                                  {.operation_id = "generate",
+                                   .summary = "Generates code from a description",
+                                   .tag = "Code generation",
+                                   .request = "GenerateRequest",
+                                   .response = "GenerateResponse"},
+                                  handler(&ParseGenerateRequest)}));
+  return table.Add({"POST",
+                    "/predict",
+                    Access::kDeveloper,
+                    true,
+                    {.operation_id = "predict",
+                     .summary = "Asks a model for one deterministic answer",
+                     .tag = "Models",
+                     .request = "PredictRequest",
+                     .response = "PredictResponse"},
+                    handler(&ParsePredictRequest)});
+}
+
+void SendModel(const DepsPtr& deps, const Call& call) {
+  std::string id(call.request().Param("id"));
+  for (const v1::ModelInfo& model : deps->generation.scheduler->Models()) {
+    if (model.id() == id || (id == "default" && (deps->limits.default_model.empty() ||
+                                                 deps->limits.default_model == model.id()))) {
+      return call.SendJson(200, ModelJson(model));
+    }
+  }
+  call.Fail(ModelNotFound(id));
+}
+
+absl::Status AddModels(const DepsPtr& deps, EndpointTable& table) {
+  WEFT_RETURN_IF_ERROR(table.Add({"GET",
+                                  "/v1/models",
+                                  Access::kDeveloper,
+                                  true,
+                                  {.operation_id = "listModels",
+                                   .summary = "Lists the models that can be asked for now",
+                                   .tag = "OpenAI",
+                                   .response = "ModelList"},
+                                  [deps](const Call& call) {
+                                    std::string body = R"({"object":"list","data":[)";
+                                    bool first = true;
+                                    for (const v1::ModelInfo& model :
+                                         deps->generation.scheduler->Models()) {
+                                      if (!std::exchange(first, false)) body += ',';
+                                      body += ModelJson(model);
+                                    }
+                                    call.SendJson(200, body + "]}");
+                                  }}));
+  WEFT_RETURN_IF_ERROR(table.Add({"GET",
+                                  "/v1/models/{id}",
+                                  Access::kDeveloper,
+                                  true,
+                                  {.operation_id = "retrieveModel",
+                                   .summary = "One model",
+                                   .tag = "OpenAI",
+                                   .response = "Model"},
+                                  [deps](const Call& call) { SendModel(deps, call); }}));
+  return table.Add({"GET",
+                    "/models/{id}",
+                    Access::kDeveloper,
+                    true,
+                    {.operation_id = "getModel",
+                     .summary = "One model; 'default' is the one that /predict uses",
+                     .tag = "Models",
+                     .response = "Model"},
+                    [deps](const Call& call) { SendModel(deps, call); }});
+}
+
+absl::Status AddHealth(const DepsPtr& deps, EndpointTable& table) {
+  WEFT_RETURN_IF_ERROR(
+      table.Add({"GET",
+                 "/health",
+                 Access::kPublic,
+                 false,
+                 {.operation_id = "health",
+                  .summary = "Liveness, and whether a model is loaded",
+                  .tag = "Health",
+                  .response = "Health"},
+                 [deps](const Call& call) {
+                   const bool loaded = !deps->generation.scheduler->Models().empty();
+                   call.SendJson(200, loaded ? R"({"status":"healthy","model_loaded":true})"
+                                             : R"({"status":"healthy","model_loaded":false})");
+                 }}));
+  WEFT_RETURN_IF_ERROR(table.Add({"GET",
+                                  "/ready",
+                                  Access::kPublic,
+                                  false,
+                                  {.operation_id = "ready",
+                                   .summary = "Readiness: 503 while requests cannot be served",
+                                   .tag = "Health",
+                                   .response = "Readiness"},
+                                  [deps](const Call& call) {
+                                    std::string why;
+                                    const bool ready = deps->ready(&why);
+                                    json body = {{"status", ready ? "ready" : "not_ready"}};
+                                    if (!ready) body["detail"] = why;
+                                    call.SendJson(ready ? 200 : 503, body.dump());
+                                  }}));
+  WEFT_RETURN_IF_ERROR(table.Add({"GET",
+                                  "/api/health",
+                                  Access::kPublic,
+                                  false,
+                                  {.operation_id = "apiHealth",
+                                   .summary = "Status, time and version",
+                                   .tag = "Health",
+                                   .response = "ApiHealth"},
+                                  [deps](const Call& call) {
+                                    const json body = {
+                                        {"status", "healthy"},
+                                        {"timestamp", Rfc3339(deps->generation.clock->Wall())},
+                                        {"version", deps->version}};
+                                    call.SendJson(200, body.dump());
+                                  }}));
+  return table.Add({"GET",
+                    "/metrics",
+                    Access::kPublic,
+                    false,
+                    {.operation_id = "metrics",
+                     .summary = "Metrics in Prometheus' text format",
+                     .tag = "Health",
+                     .response = "text/plain"},
+                    [deps](const Call& call) {
+                      http::Response response;
+                      response.headers.Add("Content-Type",
+                                           "text/plain; version=0.0.4; charset=utf-8");
+                      response.body = deps->metrics_text();
+                      call.Send(std::move(response));
+                    }});
+}
+
+}  // namespace
+
+absl::Status ResolveModel(const SchedulerClient& scheduler, GenerationRequest& request) {
+  if (!request.submit.model().empty()) return absl::OkStatus();
+  const auto models = scheduler.Models();
+  if (models.empty()) {
+    return WithRetryAfter(Unavailable("No model is loaded at the moment. Please try again."),
+                          std::chrono::seconds(1));
+  }
+  request.submit.set_model(models.front().id());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const ApiDeps> deps) {
+  auto table = std::make_unique<EndpointTable>();
+  WEFT_RETURN_IF_ERROR(AddGeneration(deps, *table));
+  WEFT_RETURN_IF_ERROR(AddModels(deps, *table));
+  WEFT_RETURN_IF_ERROR(AddHealth(deps, *table));
+  WEFT_RETURN_IF_ERROR(AddKeyRoutes(deps, *table));
+  auto document = std::make_shared<std::string>();
+  WEFT_RETURN_IF_ERROR(
+      table->Add({"GET",
+                  "/openapi.json",
+                  Access::kPublic,
+                  false,
+                  {.operation_id = "openapi",
+                   .summary = "This document",
+                   .tag = "Health",
+                   .response = "application/json"},
+                  [document](const Call& call) { call.SendJson(200, *document); }}));
+  *document = OpenApiDocument(*table, deps->version);
+  return absl::StatusOr<std::unique_ptr<EndpointTable>>(std::move(table));
+}
+
+}  // namespace weft::gateway

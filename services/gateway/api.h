@@ -1,0 +1,37 @@
+// The handlers of the REST API and their table.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "libs/base/thread_pool.h"
+#include "libs/identity/key_service.h"
+#include "services/gateway/active_requests.h"
+#include "services/gateway/endpoint.h"
+#include "services/gateway/generation.h"
+
+namespace weft::gateway {
+
+// What handlers need; all outlive the table.
+struct ApiDeps {
+  GenerationDeps generation;
+  RequestLimits limits;
+  identity::KeyService* keys = nullptr;
+  ActiveRequests* active = nullptr;
+  ThreadPool* blocking = nullptr;  // for what writes to the disk
+  std::function<std::string()> metrics_text;
+  std::function<bool(std::string* why)> ready;
+  std::string version;
+};
+
+// The document of /openapi.json describes exactly this table.
+absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const ApiDeps> deps);
+
+// Fills a model name that the client left out. UNAVAILABLE when no model is known yet.
+absl::Status ResolveModel(const SchedulerClient& scheduler, GenerationRequest& request);
+
+}  // namespace weft::gateway

@@ -1,0 +1,369 @@
+#include "services/gateway/grpc_services.h"
+
+#include <deque>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "libs/base/error_info.h"
+#include "libs/base/ids.h"
+#include "libs/base/status.h"
+#include "libs/rpc/status.h"
+#include "libs/telemetry/semantic.h"
+#include "services/gateway/api_error.h"
+#include "services/gateway/key_routes.h"
+#include "weft/v1/admin.grpc.pb.h"
+#include "weft/v1/inference.grpc.pb.h"
+
+namespace weft::gateway {
+namespace {
+
+using identity::Access;
+using DepsPtr = std::shared_ptr<const ApiDeps>;
+
+// One admitted call: who, and the server span.
+struct Entry {
+  std::string request_id = NewRequestId();
+  identity::PrincipalPtr principal;
+  telemetry::Span span;
+  absl::Status status;
+};
+
+// Internal errors never show what they hold; the retry time also travels as `retry-after`.
+grpc::Status Outward(grpc::CallbackServerContext& context, const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  const ApiError shown = ToApiError(status);
+  absl::Status out = MakeStatus(status.code(), shown.message);
+  if (shown.status == 500) out = Internal("{}", shown.message);
+  out = WithField(std::move(out), shown.param);
+  if (shown.retry_after) {
+    out = WithRetryAfter(std::move(out), *shown.retry_after);
+    context.AddTrailingMetadata("retry-after", limits::RetryAfterHeader(*shown.retry_after));
+  }
+  return rpc::ToGrpcStatus(out);
+}
+
+Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission& admission,
+            Access access, std::string_view method) {
+  Entry entry;
+  entry.span = deps.generation.tracer->Start(
+      method, {.parent = deps.generation.tracer->Extract(rpc::Metadata(context, "traceparent"),
+                                                         rpc::Metadata(context, "tracestate")),
+               .kind = telemetry::SpanKind::kServer});
+  entry.span.Set(telemetry::semantic::kRpcSystem, "grpc");
+  entry.span.Set(telemetry::semantic::kRpcMethod, method);
+  entry.span.Set(telemetry::semantic::kRequestId, entry.request_id);
+  context.AddInitialMetadata("x-request-id", entry.request_id);
+  const std::string authorization = rpc::Metadata(context, "authorization");
+  const std::string api_key = rpc::Metadata(context, "x-api-key");
+  const std::string peer = context.peer();
+  identity::Credentials credentials;
+  credentials.authorization = authorization;
+  credentials.api_key = api_key;
+  credentials.method = "GRPC";
+  credentials.path = method;
+  credentials.remote_address = peer;
+  Admission::Pass pass = admission.Check(access, true, credentials);
+  if (pass.decision) {
+    context.AddTrailingMetadata("ratelimit-policy", limits::RateLimitPolicyHeader(*pass.limit));
+    context.AddTrailingMetadata("ratelimit", limits::RateLimitHeader(*pass.decision));
+  }
+  entry.principal = std::move(pass.principal);
+  entry.status = std::move(pass.status);
+  if (!entry.status.ok()) entry.span.SetStatus(entry.status);
+  return entry;
+}
+
+// One Generate call. The generation's lock is outside ours; gRPC's callbacks take only ours, and
+// call the generation without it.
+class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+                              public std::enable_shared_from_this<GenerateReactor> {
+ public:
+  GenerateReactor(grpc::CallbackServerContext* context, DepsPtr deps)
+      : context_(context), deps_(std::move(deps)) {}
+
+  void Begin(Entry entry, const v1::GenerateRequest& request);
+  void Queue(v1::GenerateResponse message) {
+    std::lock_guard lock(mutex_);
+    if (finishing_) return;
+    queued_bytes_ += message.text().size() + 64;
+    if (queued_bytes_ > kMaxQueuedBytes) {  // the client does not read
+      overflow_ = true;
+      FinishLocked(ResourceExhausted("The client reads too slowly; the request was cancelled."));
+      return;
+    }
+    queue_.push_back(std::move(message));
+    PumpLocked();
+  }
+  void End(const absl::Status& status) {
+    std::lock_guard lock(mutex_);
+    FinishLocked(status);
+  }
+  bool overflow() {
+    std::lock_guard lock(mutex_);
+    return overflow_;
+  }
+
+  void OnWriteDone(bool ok) override {
+    std::shared_ptr<Generation> cancel;
+    {
+      std::lock_guard lock(mutex_);
+      writing_ = false;
+      if (!ok) {
+        queue_.clear();
+        cancel = generation_.lock();
+      }
+      PumpLocked();
+    }
+    if (cancel) cancel->Cancel("client_gone");
+  }
+  void OnCancel() override {
+    std::shared_ptr<Generation> cancel;
+    {
+      std::lock_guard lock(mutex_);
+      cancel = generation_.lock();
+      queue_.clear();
+      FinishLocked(Cancelled("The client cancelled the request."));
+    }
+    if (cancel) cancel->Cancel("client_gone");
+  }
+  void OnDone() override {
+    std::shared_ptr<GenerateReactor> self;
+    std::lock_guard lock(mutex_);
+    self.swap(self_);
+    // self dies after the lock is released: it is declared first.
+  }
+
+ private:
+  static constexpr size_t kMaxQueuedBytes = 4 << 20;
+
+  void FinishLocked(const absl::Status& status) {
+    if (std::exchange(finishing_, true)) return;
+    status_ = status;
+    PumpLocked();
+  }
+  void PumpLocked() {
+    if (writing_ || finished_) return;
+    if (!queue_.empty() && !overflow_) {
+      writing_ = true;
+      current_ = std::move(queue_.front());
+      queue_.pop_front();
+      queued_bytes_ -= std::min(queued_bytes_, current_.text().size() + 64);
+      StartWrite(&current_);
+      return;
+    }
+    if (!finishing_) return;
+    finished_ = true;
+    span_.SetStatus(status_);
+    span_.End();
+    Finish(Outward(*context_, status_));
+  }
+
+  grpc::CallbackServerContext* const context_;
+  const DepsPtr deps_;
+  std::mutex mutex_;
+  telemetry::Span span_;
+  std::deque<v1::GenerateResponse> queue_;
+  size_t queued_bytes_ = 0;
+  v1::GenerateResponse current_;
+  bool writing_ = false;
+  bool finishing_ = false;
+  bool finished_ = false;
+  bool overflow_ = false;
+  absl::Status status_;
+  std::weak_ptr<Generation> generation_;
+  std::shared_ptr<GenerateReactor> self_;
+};
+
+class GrpcSink final : public GenerationSink {
+ public:
+  GrpcSink(std::shared_ptr<GenerateReactor> reactor, std::string request_id, std::string model,
+           std::shared_ptr<std::atomic<bool>> abandoned)
+      : reactor_(std::move(reactor)),
+        request_id_(std::move(request_id)),
+        model_(std::move(model)),
+        abandoned_(std::move(abandoned)) {}
+
+  void OnBegin(const Totals&) override {
+    v1::GenerateResponse message;
+    message.set_request_id(request_id_);
+    message.set_model(model_);
+    reactor_->Queue(std::move(message));
+  }
+  void OnPiece(uint32_t, const OutputGate::Piece& piece) override {
+    if (piece.text.empty() && piece.token_ids.empty()) return;
+    v1::GenerateResponse message;
+    message.set_text(piece.text);
+    message.mutable_token_ids()->Assign(piece.token_ids.begin(), piece.token_ids.end());
+    for (const v1::TokenLogprob& entry : piece.logprobs) *message.add_logprobs() = entry;
+    reactor_->Queue(std::move(message));
+    if (reactor_->overflow()) abandoned_->store(true);
+  }
+  void OnChoiceEnd(const ChoiceEnd& end) override {
+    last_.set_finish_reason(end.reason);
+    if (end.blocked_by == nullptr) return;
+    last_.mutable_content_filter()->set_rule(end.blocked_by->rule);
+    last_.mutable_content_filter()->set_line(end.blocked_by->line);
+    last_.mutable_content_filter()->set_message(end.blocked_by->message);
+  }
+  void OnDone(const Totals& totals) override {
+    *last_.mutable_usage() = totals.usage;
+    reactor_->Queue(std::move(last_));
+    reactor_->End(absl::OkStatus());
+  }
+  void OnFailed(const absl::Status& status) override { reactor_->End(status); }
+
+ private:
+  const std::shared_ptr<GenerateReactor> reactor_;
+  const std::string request_id_;
+  const std::string model_;
+  const std::shared_ptr<std::atomic<bool>> abandoned_;
+  v1::GenerateResponse last_;
+};
+
+void GenerateReactor::Begin(Entry entry, const v1::GenerateRequest& request) {
+  self_ = shared_from_this();
+  if (!entry.status.ok()) return End(entry.status);
+  auto parsed = FromGrpc(request, deps_->limits);
+  if (!parsed.ok()) return End(parsed.status());
+  if (absl::Status status = ResolveModel(*deps_->generation.scheduler, *parsed); !status.ok()) {
+    return End(status);
+  }
+  const telemetry::SpanContext parent = entry.span.context();
+  auto abandoned = std::make_shared<std::atomic<bool>>(false);
+  auto sink = std::make_unique<GrpcSink>(shared_from_this(), entry.request_id,
+                                         parsed->submit.model(), abandoned);
+  auto generation = Generation::Create(deps_->generation, std::move(*parsed), entry.request_id,
+                                       entry.principal, parent, std::move(sink));
+  {
+    std::lock_guard lock(mutex_);
+    span_ = std::move(entry.span);
+    generation_ = generation;
+  }
+  deps_->active->Add(generation, abandoned);
+  generation->Start();
+  // The client may have cancelled before there was something to cancel.
+  if (context_->IsCancelled()) generation->Cancel("client_gone");
+}
+
+}  // namespace
+
+class GrpcServices::Inference final : public v1::InferenceService::CallbackService {
+ public:
+  Inference(DepsPtr deps, Admission& admission) : deps_(std::move(deps)), admission_(admission) {}
+
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
+      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override {
+    auto reactor = std::make_shared<GenerateReactor>(context, deps_);
+    reactor->Begin(Enter(*context, *deps_, admission_, Access::kDeveloper,
+                         "weft.v1.InferenceService/Generate"),
+                   *request);
+    return reactor.get();
+  }
+
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
+                                     const v1::TokenizeRequest* request,
+                                     v1::TokenizeResponse* response) override {
+    auto* reactor = context->DefaultReactor();
+    Entry entry = Enter(*context, *deps_, admission_, Access::kDeveloper,
+                        "weft.v1.InferenceService/Tokenize");
+    if (!entry.status.ok()) {
+      reactor->Finish(Outward(*context, entry.status));
+      return reactor;
+    }
+    deps_->generation.scheduler->Tokenize(
+        *request, [context, reactor, response](absl::StatusOr<v1::TokenizeResponse> result) {
+          if (result.ok()) *response = std::move(*result);
+          reactor->Finish(Outward(*context, result.status()));
+        });
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
+                                       const v1::ListModelsRequest*,
+                                       v1::ListModelsResponse* response) override {
+    auto* reactor = context->DefaultReactor();
+    Entry entry = Enter(*context, *deps_, admission_, Access::kDeveloper,
+                        "weft.v1.InferenceService/ListModels");
+    if (entry.status.ok()) {
+      for (v1::ModelInfo& model : deps_->generation.scheduler->Models()) {
+        *response->add_models() = std::move(model);
+      }
+    }
+    reactor->Finish(Outward(*context, entry.status));
+    return reactor;
+  }
+
+ private:
+  const DepsPtr deps_;
+  Admission& admission_;
+};
+
+class GrpcServices::Admin final : public v1::AdminService::CallbackService {
+ public:
+  Admin(DepsPtr deps, Admission& admission) : deps_(std::move(deps)), admission_(admission) {}
+
+  grpc::ServerUnaryReactor* CreateKey(grpc::CallbackServerContext* context,
+                                      const v1::CreateKeyRequest* request,
+                                      v1::CreateKeyResponse* response) override {
+    return Run(context, "CreateKey", [this, request, response]() -> absl::Status {
+      WEFT_ASSIGN_OR_RETURN(const identity::NewKey key, ToNewKey(*request));
+      WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created, deps_->keys->Create(key));
+      *response->mutable_key() = ToProto(created.record);
+      response->set_secret(created.text);
+      return absl::OkStatus();
+    });
+  }
+  grpc::ServerUnaryReactor* ListKeys(grpc::CallbackServerContext* context,
+                                     const v1::ListKeysRequest* request,
+                                     v1::ListKeysResponse* response) override {
+    return Run(context, "ListKeys", [this, request, response]() -> absl::Status {
+      WEFT_ASSIGN_OR_RETURN(const auto keys, deps_->keys->List(request->tenant()));
+      for (const store::KeyRecord& key : keys) *response->add_keys() = ToProto(key);
+      return absl::OkStatus();
+    });
+  }
+  grpc::ServerUnaryReactor* RevokeKey(grpc::CallbackServerContext* context,
+                                      const v1::RevokeKeyRequest* request,
+                                      v1::RevokeKeyResponse*) override {
+    return Run(context, "RevokeKey",
+               [this, request] { return deps_->keys->Revoke(request->id()); });
+  }
+
+ private:
+  // The store blocks: not on gRPC's threads.
+  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, std::string_view method,
+                                std::function<absl::Status()> work) {
+    auto* reactor = context->DefaultReactor();
+    Entry entry = Enter(*context, *deps_, admission_, Access::kAdmin,
+                        "weft.v1.AdminService/" + std::string(method));
+    if (!entry.status.ok()) {
+      reactor->Finish(Outward(*context, entry.status));
+      return reactor;
+    }
+    const bool queued = deps_->blocking->TrySubmit([context, reactor, work = std::move(work)] {
+      reactor->Finish(Outward(*context, StoreTrouble("an administrative call failed", work())));
+    });
+    if (!queued) {
+      reactor->Finish(
+          Outward(*context, WithRetryAfter(ResourceExhausted("Too many administrative requests."),
+                                           std::chrono::seconds(1))));
+    }
+    return reactor;
+  }
+
+  const DepsPtr deps_;
+  Admission& admission_;
+};
+
+GrpcServices::GrpcServices(std::shared_ptr<const ApiDeps> deps, Admission& admission)
+    : inference_(std::make_unique<Inference>(deps, admission)),
+      admin_(std::make_unique<Admin>(deps, admission)) {}
+GrpcServices::~GrpcServices() = default;
+
+std::vector<rpc::ServiceEntry> GrpcServices::entries() {
+  return {{inference_.get(), v1::InferenceService::service_full_name()},
+          {admin_.get(), v1::AdminService::service_full_name()}};
+}
+
+}  // namespace weft::gateway

@@ -1,0 +1,171 @@
+#include "services/gateway/key_routes.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "libs/base/error_info.h"
+#include "libs/base/status.h"
+#include "libs/telemetry/log.h"
+#include "services/gateway/admission.h"
+#include "services/gateway/api_error.h"
+#include "services/gateway/json_strict.h"
+#include "services/gateway/param_reader.h"
+
+namespace weft::gateway {
+namespace {
+
+using identity::Access;
+using nlohmann::ordered_json;
+using DepsPtr = std::shared_ptr<const ApiDeps>;
+
+const telemetry::Logger kLog("gateway.keys");
+
+ordered_json ToJson(const store::KeyRecord& key) {
+  ordered_json out;
+  out["object"] = "api_key";
+  out["id"] = key.id;
+  out["name"] = key.name;
+  out["tenant"] = key.tenant;
+  out["role"] = key.role;
+  out["requests_per_minute"] = key.requests_per_minute;
+  out["created_at"] = key.created_at;
+  out["expires_at"] = key.expires_at;
+  out["last_used_at"] = key.last_used_at;
+  out["revoked"] = key.revoked_at != 0;
+  return out;
+}
+
+std::string Dump(const ordered_json& body) {
+  return body.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+// Writes reach the disk before they are answered: not on an I/O thread.
+void Blocking(const DepsPtr& deps, const Call& call, std::function<void()> work) {
+  if (deps->blocking->TrySubmit(std::move(work))) return;
+  call.Fail(WithRetryAfter(ResourceExhausted("Too many administrative requests."),
+                           std::chrono::seconds(1)));
+}
+
+absl::StatusOr<identity::NewKey> ParseNewKey(const nlohmann::json& body) {
+  if (!body.is_object()) return InvalidArgument("The request body must be a JSON object.");
+  ParamReader r(body, "");
+  v1::CreateKeyRequest request;
+  request.set_name(r.RequiredText("name", 100));
+  request.set_tenant(r.Text("tenant", "", 100));
+  request.set_role(r.Text("role", "", 32));
+  request.set_requests_per_minute(
+      static_cast<uint32_t>(r.Integer("requests_per_minute", 0, 1, 1'000'000)));
+  request.set_expires_at_unix(r.Integer("expires_at", 0, 0, INT64_C(253402300799)));
+  WEFT_RETURN_IF_ERROR(r.Finish());
+  return ToNewKey(request);
+}
+
+void CreateKey(const DepsPtr& deps, const Call& call) {
+  auto body = ParseStrictJson(call.request().body);
+  if (!body.ok()) return call.Fail(body.status());
+  auto key = ParseNewKey(*body);
+  if (!key.ok()) return call.Fail(key.status());
+  Blocking(deps, call, [deps, call, key = std::move(*key)] {
+    auto created = deps->keys->Create(key);
+    if (!created.ok()) return call.Fail(StoreTrouble("a key could not be made", created.status()));
+    kLog.Info("key created", {{"request_id", call.context().request_id},
+                              {"user_id", call.context().principal->key_id},
+                              {"key_id", created->record.id},
+                              {"tenant", created->record.tenant},
+                              {"role", created->record.role}});
+    ordered_json out = ToJson(created->record);
+    out["secret"] = created->text;
+    http::Response response = http::Response::Json(201, Dump(out));
+    response.headers.Add("Cache-Control", "no-store");
+    call.Send(std::move(response));
+  });
+}
+
+void ListKeys(const DepsPtr& deps, const Call& call) {
+  Blocking(deps, call, [deps, call] {
+    const auto keys = deps->keys->List(call.request().QueryParam("tenant").value_or(""));
+    if (!keys.ok()) return call.Fail(StoreTrouble("keys could not be listed", keys.status()));
+    ordered_json data = ordered_json::array();
+    for (const store::KeyRecord& key : *keys) data.push_back(ToJson(key));
+    call.SendJson(200, Dump({{"object", "list"}, {"data", std::move(data)}}));
+  });
+}
+
+void RevokeKey(const DepsPtr& deps, const Call& call) {
+  Blocking(deps, call, [deps, call] {
+    const std::string id(call.request().Param("id"));
+    if (absl::Status status = deps->keys->Revoke(id); !status.ok())
+      return call.Fail(StoreTrouble("a key could not be revoked", status));
+    kLog.Info("key revoked", {{"request_id", call.context().request_id},
+                              {"user_id", call.context().principal->key_id},
+                              {"key_id", id}});
+    ordered_json out;
+    out["object"] = "api_key";
+    out["id"] = id;
+    out["revoked"] = true;
+    call.SendJson(200, Dump(out));
+  });
+}
+
+}  // namespace
+
+v1::ApiKey ToProto(const store::KeyRecord& record) {
+  v1::ApiKey out;
+  out.set_id(record.id);
+  out.set_name(record.name);
+  out.set_tenant(record.tenant);
+  out.set_role(record.role);
+  out.set_requests_per_minute(record.requests_per_minute);
+  out.set_created_at_unix(record.created_at);
+  out.set_expires_at_unix(record.expires_at);
+  out.set_last_used_at_unix(record.last_used_at);
+  out.set_revoked(record.revoked_at != 0);
+  return out;
+}
+
+absl::StatusOr<identity::NewKey> ToNewKey(const v1::CreateKeyRequest& request) {
+  identity::NewKey key;
+  key.name = request.name();
+  if (!request.tenant().empty()) key.tenant = request.tenant();
+  if (!request.role().empty() && !identity::ParseRole(request.role(), key.role)) {
+    return ParamError("role", "invalid_value", "Invalid 'role': expected 'admin' or 'developer'.");
+  }
+  if (request.requests_per_minute() != 0) key.requests_per_minute = request.requests_per_minute();
+  key.expires_at = request.expires_at_unix();
+  return key;
+}
+
+absl::Status AddKeyRoutes(const DepsPtr& deps, EndpointTable& table) {
+  WEFT_RETURN_IF_ERROR(table.Add({"POST",
+                                  "/v1/keys",
+                                  Access::kAdmin,
+                                  true,
+                                  {.operation_id = "createKey",
+                                   .summary = "Makes an API key; the secret is shown this once",
+                                   .tag = "Administration",
+                                   .request = "CreateKeyRequest",
+                                   .response = "CreatedKey",
+                                   .status = 201},
+                                  [deps](const Call& call) { CreateKey(deps, call); }}));
+  WEFT_RETURN_IF_ERROR(table.Add({"GET",
+                                  "/v1/keys",
+                                  Access::kAdmin,
+                                  true,
+                                  {.operation_id = "listKeys",
+                                   .summary = "Lists API keys without their secrets",
+                                   .description = "The query parameter `tenant` narrows the list.",
+                                   .tag = "Administration",
+                                   .response = "KeyList"},
+                                  [deps](const Call& call) { ListKeys(deps, call); }}));
+  return table.Add({"DELETE",
+                    "/v1/keys/{id}",
+                    Access::kAdmin,
+                    true,
+                    {.operation_id = "revokeKey",
+                     .summary = "Revokes an API key, in force within a second",
+                     .tag = "Administration",
+                     .response = "RevokedKey"},
+                    [deps](const Call& call) { RevokeKey(deps, call); }});
+}
+
+}  // namespace weft::gateway

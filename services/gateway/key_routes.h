@@ -1,0 +1,19 @@
+// /v1/keys: making, listing and revoking API keys.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <memory>
+
+#include "services/gateway/api.h"
+#include "weft/v1/admin.pb.h"
+
+namespace weft::gateway {
+
+absl::Status AddKeyRoutes(const std::shared_ptr<const ApiDeps>& deps, EndpointTable& table);
+
+// Shared with the gRPC AdminService.
+v1::ApiKey ToProto(const store::KeyRecord& record);
+absl::StatusOr<identity::NewKey> ToNewKey(const v1::CreateKeyRequest& request);
+
+}  // namespace weft::gateway

@@ -1,0 +1,128 @@
+#include <nlohmann/json.hpp>
+
+#include "services/gateway/endpoint.h"
+#include "services/gateway/openapi_schemas.h"
+
+namespace weft::gateway {
+namespace {
+
+using nlohmann::ordered_json;
+
+const ordered_json& Schemas() {
+  static const ordered_json schemas = ordered_json::parse(OpenApiSchemas());
+  return schemas;
+}
+
+ordered_json Ref(std::string_view schema) {
+  return {{"$ref", "#/components/schemas/" + std::string(schema)}};
+}
+
+ordered_json JsonContent(std::string_view schema) {
+  return {{"application/json", {{"schema", Ref(schema)}}}};
+}
+
+ordered_json ErrorAnswer(std::string_view description) {
+  return {{"description", description}, {"content", JsonContent("Error")}};
+}
+
+ordered_json Responses(const Endpoint& endpoint) {
+  const EndpointDoc& doc = endpoint.doc;
+  ordered_json out;
+  ordered_json good;
+  good["description"] = "Success";
+  if (doc.response.find('/') != std::string::npos) {
+    good["content"][doc.response] = ordered_json::object();
+  } else {
+    good["content"] = JsonContent(doc.response);
+  }
+  if (doc.streams) {
+    good["content"]["text/event-stream"]["schema"] = {
+        {"type", "string"},
+        {"description", "with stream: true, chunks as `data:` events, then `data: [DONE]`"}};
+  }
+  out[std::to_string(doc.status)] = std::move(good);
+  if (!doc.request.empty()) {
+    out["400"] = ErrorAnswer("The request is wrong; `param` names the member");
+    out["408"] = ErrorAnswer("The request did not arrive in time");
+    out["413"] = ErrorAnswer("The request is too large");
+  }
+  if (endpoint.access != identity::Access::kPublic) {
+    out["401"] = ErrorAnswer("No API key, or not a good one");
+    if (endpoint.access == identity::Access::kAdmin)
+      out["403"] = ErrorAnswer("The key's role is too small");
+  }
+  if (endpoint.pattern.find('{') != std::string::npos || !doc.request.empty()) {
+    out["404"] = ErrorAnswer("There is no such thing");
+  }
+  if (endpoint.rate_limited) out["429"] = ErrorAnswer("Too many requests; `Retry-After` says when");
+  if (endpoint.access != identity::Access::kPublic) {
+    out["500"] = ErrorAnswer("The server had an error");
+    out["503"] = ErrorAnswer("The server cannot serve this now; `Retry-After` says when");
+  } else if (doc.operation_id == "ready") {
+    out["503"] = {{"description", "Not ready"}, {"content", JsonContent(doc.response)}};
+  }
+  return out;
+}
+
+ordered_json PathParameters(const std::string& pattern) {
+  ordered_json out = ordered_json::array();
+  size_t at = 0;
+  while ((at = pattern.find('{', at)) != std::string::npos) {
+    const size_t end = pattern.find('}', at);
+    out.push_back({{"name", pattern.substr(at + 1, end - at - 1)},
+                   {"in", "path"},
+                   {"required", true},
+                   {"schema", {{"type", "string"}}}});
+    at = end;
+  }
+  return out;
+}
+
+ordered_json Operation(const Endpoint& endpoint) {
+  const EndpointDoc& doc = endpoint.doc;
+  ordered_json out;
+  out["operationId"] = doc.operation_id;
+  out["summary"] = doc.summary;
+  if (!doc.description.empty()) out["description"] = doc.description;
+  out["tags"] = ordered_json::array({doc.tag});
+  ordered_json parameters = PathParameters(endpoint.pattern);
+  if (doc.operation_id == "listKeys") {
+    parameters.push_back({{"name", "tenant"}, {"in", "query"}, {"schema", {{"type", "string"}}}});
+  }
+  if (!parameters.empty()) out["parameters"] = std::move(parameters);
+  if (!doc.request.empty())
+    out["requestBody"] = {{"required", true}, {"content", JsonContent(doc.request)}};
+  out["responses"] = Responses(endpoint);
+  if (endpoint.access == identity::Access::kPublic) {
+    out["security"] = ordered_json::array();
+  } else {
+    out["security"] = ordered_json::array(
+        {{{"bearer", ordered_json::array()}}, {{"apiKey", ordered_json::array()}}});
+  }
+  out["x-weft-access"] = identity::AccessName(endpoint.access);
+  return out;
+}
+
+}  // namespace
+
+bool HasSchema(std::string_view name) { return Schemas().contains(std::string(name)); }
+
+std::string OpenApiDocument(const EndpointTable& table, std::string_view version) {
+  ordered_json out;
+  out["openapi"] = "3.1.0";
+  out["info"] = {{"title", "Weft gateway"},
+                 {"version", version},
+                 {"license", {{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}};
+  for (const Endpoint& endpoint : table.endpoints()) {
+    std::string method = endpoint.method;
+    for (char& c : method) c = static_cast<char>(c - 'A' + 'a');
+    out["paths"][endpoint.pattern][method] = Operation(endpoint);
+  }
+  out["components"]["schemas"] = Schemas();
+  out["components"]["securitySchemes"] = {
+      {"bearer", {{"type", "http"}, {"scheme", "bearer"}}},
+      {"apiKey", {{"type", "apiKey"}, {"in", "header"}, {"name", "X-API-Key"}}}};
+  return out.dump(2);
+}
+
+}  // namespace weft::gateway

@@ -1,0 +1,124 @@
+#include "services/gateway/openapi_schemas.h"
+
+namespace weft::gateway {
+
+std::string_view OpenApiSchemas() {
+  return R"json({
+"Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "object",
+  "required": ["message", "type", "param", "code"], "properties": {
+    "message": {"type": "string"}, "type": {"type": "string"},
+    "param": {"type": ["string", "null"], "description": "the request's member at fault"},
+    "code": {"type": ["string", "null"]}}}}},
+"ContentPart": {"type": "object", "required": ["type", "text"], "additionalProperties": false, "properties": {
+  "type": {"const": "text"}, "text": {"type": "string"}}},
+"ChatMessage": {"type": "object", "required": ["role", "content"], "properties": {
+  "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+  "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/components/schemas/ContentPart"}}]},
+  "name": {"type": "string", "maxLength": 64}, "tool_call_id": {"type": "string", "description": "required for the role tool"}}},
+"Sampling": {"type": "object", "properties": {
+  "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 1},
+  "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 1},
+  "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
+  "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
+  "seed": {"type": ["integer", "null"], "description": "the same seed and request give the same text"},
+  "stop": {"oneOf": [{"type": "string", "minLength": 1, "maxLength": 256}, {"type": "null"},
+    {"type": "array", "maxItems": 16, "items": {"type": "string", "minLength": 1, "maxLength": 256}}]},
+  "logit_bias": {"type": ["object", "null"], "maxProperties": 1024, "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100}},
+  "n": {"type": ["integer", "null"], "minimum": 1, "default": 1},
+  "stream": {"type": ["boolean", "null"], "default": false},
+  "stream_options": {"type": ["object", "null"], "properties": {"include_usage": {"type": "boolean"}}},
+  "user": {"type": ["string", "null"], "maxLength": 512},
+  "top_k": {"type": ["integer", "null"], "minimum": 0, "description": "0 is off; beyond OpenAI's API, as the five below"},
+  "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+  "repetition_penalty": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 10},
+  "min_tokens": {"type": ["integer", "null"], "minimum": 0},
+  "ignore_eos": {"type": ["boolean", "null"]},
+  "stop_token_ids": {"type": ["array", "null"], "maxItems": 64, "items": {"type": "integer", "minimum": 0}}}},
+"ChatCompletionRequest": {"type": "object", "required": ["model", "messages"],
+  "allOf": [{"$ref": "#/components/schemas/Sampling"}], "properties": {
+  "model": {"type": "string", "maxLength": 256},
+  "messages": {"type": "array", "minItems": 1, "maxItems": 2048, "items": {"$ref": "#/components/schemas/ChatMessage"}},
+  "max_completion_tokens": {"type": ["integer", "null"], "minimum": 1},
+  "max_tokens": {"type": ["integer", "null"], "minimum": 1, "description": "the older name of max_completion_tokens"},
+  "logprobs": {"type": ["boolean", "null"], "default": false},
+  "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20}}},
+"CompletionRequest": {"type": "object", "required": ["model", "prompt"],
+  "allOf": [{"$ref": "#/components/schemas/Sampling"}], "properties": {
+  "model": {"type": "string", "maxLength": 256},
+  "prompt": {"oneOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
+    {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1}]},
+  "max_tokens": {"type": ["integer", "null"], "minimum": 1, "default": 16},
+  "logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
+  "echo": {"type": ["boolean", "null"], "default": false},
+  "best_of": {"type": ["integer", "null"], "description": "only the value of n"}}},
+"Usage": {"type": "object", "required": ["prompt_tokens", "completion_tokens", "total_tokens"], "properties": {
+  "prompt_tokens": {"type": "integer"}, "completion_tokens": {"type": "integer"}, "total_tokens": {"type": "integer"},
+  "prompt_tokens_details": {"type": "object"}, "completion_tokens_details": {"type": "object"}}},
+"Finding": {"type": "object", "properties": {"rule": {"type": "string"}, "type": {"type": "string"},
+  "category": {"enum": ["code", "prompt", "secret"]}, "severity": {"enum": ["info", "low", "medium", "high", "critical"]},
+  "line": {"type": "integer"}, "message": {"type": "string"}, "match": {"type": "string"}}},
+"Weft": {"type": "object", "description": "what the security scanner found, when it found something", "properties": {
+  "content_filter": {"$ref": "#/components/schemas/Finding"},
+  "findings": {"type": "array", "items": {"$ref": "#/components/schemas/Finding"}},
+  "prompt_findings": {"type": "array", "items": {"$ref": "#/components/schemas/Finding"}},
+  "prompt_redacted": {"type": "boolean"}}},
+"ChatCompletion": {"type": "object", "required": ["id", "object", "created", "model", "choices"], "properties": {
+  "id": {"type": "string"}, "object": {"const": "chat.completion"}, "created": {"type": "integer"}, "model": {"type": "string"},
+  "system_fingerprint": {"type": ["string", "null"]},
+  "choices": {"type": "array", "items": {"type": "object", "required": ["index", "message", "finish_reason"], "properties": {
+    "index": {"type": "integer"}, "message": {"type": "object"}, "logprobs": {"type": ["object", "null"]},
+    "finish_reason": {"enum": ["stop", "length", "content_filter"]}, "weft": {"$ref": "#/components/schemas/Weft"}}}},
+  "usage": {"$ref": "#/components/schemas/Usage"}, "weft": {"$ref": "#/components/schemas/Weft"}}},
+"Completion": {"type": "object", "required": ["id", "object", "created", "model", "choices"], "properties": {
+  "id": {"type": "string"}, "object": {"const": "text_completion"}, "created": {"type": "integer"}, "model": {"type": "string"},
+  "system_fingerprint": {"type": ["string", "null"]},
+  "choices": {"type": "array", "items": {"type": "object", "required": ["index", "text", "finish_reason"], "properties": {
+    "index": {"type": "integer"}, "text": {"type": "string"}, "logprobs": {"type": ["object", "null"]},
+    "finish_reason": {"enum": ["stop", "length", "content_filter"]}, "weft": {"$ref": "#/components/schemas/Weft"}}}},
+  "usage": {"$ref": "#/components/schemas/Usage"}, "weft": {"$ref": "#/components/schemas/Weft"}}},
+"Model": {"type": "object", "required": ["id", "object", "created", "owned_by"], "properties": {
+  "id": {"type": "string"}, "object": {"const": "model"}, "created": {"type": "integer"}, "owned_by": {"type": "string"},
+  "weft": {"type": "object", "properties": {"version": {"type": "string"}, "architecture": {"type": "string"},
+    "quantization": {"type": "string"}, "parameter_count": {"type": "integer"}, "context_length": {"type": "integer"},
+    "vocab_size": {"type": "integer"}, "memory_bytes": {"type": "integer"}}}}},
+"ModelList": {"type": "object", "required": ["object", "data"], "properties": {"object": {"const": "list"},
+  "data": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}}}},
+"GenerateRequest": {"type": "object", "required": ["prompt"], "additionalProperties": false, "properties": {
+  "prompt": {"type": "string", "minLength": 1}, "max_tokens": {"type": ["integer", "null"], "minimum": 1, "default": 256},
+  "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 0.7},
+  "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 0.9},
+  "language": {"type": ["string", "null"], "maxLength": 64}, "model": {"type": ["string", "null"], "maxLength": 256},
+  "seed": {"type": ["integer", "null"]}, "stop": {"type": ["string", "array", "null"]}}},
+"GenerateResponse": {"type": "object", "required": ["generated_code", "tokens_generated", "generation_time_ms", "model_version"], "properties": {
+  "generated_code": {"type": "string"}, "tokens_generated": {"type": "integer"}, "generation_time_ms": {"type": "number"},
+  "model_version": {"type": "string"}, "finish_reason": {"enum": ["stop", "length", "content_filter"]},
+  "weft": {"$ref": "#/components/schemas/Weft"}}},
+"PredictRequest": {"type": "object", "required": ["input"], "additionalProperties": false, "properties": {
+  "model_id": {"type": ["string", "null"], "default": "default", "maxLength": 256}, "input": {"type": "string", "minLength": 1}}},
+"PredictResponse": {"type": "object", "required": ["prediction", "request_id"], "properties": {
+  "prediction": {"type": "string"}, "request_id": {"type": "string"}, "weft": {"$ref": "#/components/schemas/Weft"}}},
+"Health": {"type": "object", "required": ["status", "model_loaded"], "properties": {
+  "status": {"const": "healthy"}, "model_loaded": {"type": "boolean"}}},
+"Readiness": {"type": "object", "required": ["status"], "properties": {
+  "status": {"enum": ["ready", "not_ready"]}, "detail": {"type": "string"}}},
+"ApiHealth": {"type": "object", "required": ["status", "timestamp", "version"], "properties": {
+  "status": {"const": "healthy"}, "timestamp": {"type": "string", "format": "date-time"}, "version": {"type": "string"}}},
+"CreateKeyRequest": {"type": "object", "required": ["name"], "additionalProperties": false, "properties": {
+  "name": {"type": "string", "minLength": 1, "maxLength": 100}, "tenant": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{1,100}$", "default": "default"},
+  "role": {"enum": ["admin", "developer", null], "default": "developer"},
+  "requests_per_minute": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000000, "default": 60},
+  "expires_at": {"type": ["integer", "null"], "minimum": 0, "description": "Unix seconds; 0 = never", "default": 0}}},
+"Key": {"type": "object", "required": ["id", "name", "tenant", "role", "requests_per_minute", "created_at", "revoked"], "properties": {
+  "object": {"const": "api_key"}, "id": {"type": "string"}, "name": {"type": "string"}, "tenant": {"type": "string"},
+  "role": {"enum": ["admin", "developer"]}, "requests_per_minute": {"type": "integer"}, "created_at": {"type": "integer"},
+  "expires_at": {"type": "integer"}, "last_used_at": {"type": "integer"}, "revoked": {"type": "boolean"}}},
+"CreatedKey": {"allOf": [{"$ref": "#/components/schemas/Key"}], "type": "object", "required": ["secret"], "properties": {
+  "secret": {"type": "string", "description": "the key itself; it is not kept"}}},
+"KeyList": {"type": "object", "required": ["object", "data"], "properties": {"object": {"const": "list"},
+  "data": {"type": "array", "items": {"$ref": "#/components/schemas/Key"}}}},
+"RevokedKey": {"type": "object", "required": ["id", "revoked"], "properties": {
+  "object": {"const": "api_key"}, "id": {"type": "string"}, "revoked": {"const": true}}}
+})json";
+}
+
+}  // namespace weft::gateway

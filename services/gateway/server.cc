@@ -1,0 +1,329 @@
+#include "services/gateway/server.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include "libs/base/ids.h"
+#include "libs/base/shutdown.h"
+#include "libs/base/status.h"
+#include "libs/base/thread_pool.h"
+#include "libs/config/address.h"
+#include "libs/config/cli.h"
+#include "libs/http/admin_server.h"
+#include "libs/identity/key_service.h"
+#include "libs/limits/rate_limiter.h"
+#include "libs/rpc/otlp_exporter.h"
+#include "libs/telemetry/log.h"
+#include "services/gateway/admission.h"
+#include "services/gateway/api.h"
+#include "services/gateway/front.h"
+#include "services/gateway/grpc_services.h"
+
+namespace weft::gateway {
+namespace {
+
+const telemetry::Logger kLog("gateway");
+constexpr std::chrono::milliseconds kTick{100};
+
+// The key's file appears whole and with mode 0600, or not at all.
+absl::Status WriteSecret(const std::string& path, const std::string& text) {
+  const std::string part = path + ".part";
+  const int fd = open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return FailedPrecondition("cannot write {}: {}", part, std::strerror(errno));
+  const std::string line = text + "\n";
+  const bool written = fchmod(fd, 0600) == 0 &&
+                       write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) &&
+                       fsync(fd) == 0;
+  const int error = errno;
+  close(fd);
+  if (written && rename(part.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  unlink(part.c_str());
+  return FailedPrecondition("cannot write {}: {}", path, std::strerror(written ? errno : error));
+}
+
+// The first key of a new database. Without a file to put it in none is made: its secret would be
+// lost.
+absl::Status Bootstrap(const Config& config, identity::KeyService& keys) {
+  if (config.admin_key_file.empty()) return absl::OkStatus();
+  WEFT_ASSIGN_OR_RETURN(const auto existing, keys.List(""));
+  for (const store::KeyRecord& key : existing) {
+    if (key.role == "admin" && key.revoked_at == 0 &&
+        std::filesystem::exists(config.admin_key_file)) {
+      return absl::OkStatus();
+    }
+  }
+  identity::NewKey key;
+  key.name = "first admin key";
+  key.role = identity::Role::kAdmin;
+  key.requests_per_minute = config.admin_requests_per_minute;
+  WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created, keys.Create(key));
+  if (absl::Status status = WriteSecret(config.admin_key_file, created.text); !status.ok()) {
+    keys.Revoke(created.record.id).IgnoreError();
+    return Annotate(std::move(status), "gateway.admin_key_file");
+  }
+  kLog.Info("wrote a first admin key",
+            {{"key_id", created.record.id}, {"file", config.admin_key_file}});
+  return absl::OkStatus();
+}
+
+class Server final : public GatewayServer {
+ public:
+  Server(const Config& config, telemetry::Telemetry& telemetry)
+      : config_(config), telemetry_(telemetry), metrics_(telemetry.metrics()), scan_(config.scan) {}
+
+  ~Server() override {
+    Drain(std::chrono::milliseconds(0));
+    for (const int watch : watches_) telemetry_.metrics().Unwatch(watch);
+  }
+
+  absl::Status Init() {
+    WEFT_ASSIGN_OR_RETURN(scan_.policy, config_.ScanPolicy());
+    WEFT_ASSIGN_OR_RETURN(auto store, store::KeyStore::OpenSqlite(config_.database));
+    identity::KeyServiceOptions key_options;
+    key_options.pepper = config_.key_pepper;
+    keys_ = std::make_shared<identity::KeyService>(std::move(store), key_options);
+    WEFT_RETURN_IF_ERROR(Bootstrap(config_, *keys_));
+    // Other schemes (JWT, signatures) join the chain here.
+    authenticator_ = std::make_unique<identity::AuthenticatorChain>(
+        std::vector<std::shared_ptr<identity::Authenticator>>{keys_});
+    limiter_ = limits::NewLocalRateLimiter();
+    admission_ = std::make_unique<Admission>(*authenticator_, *limiter_, metrics_);
+
+    SchedulerClientOptions scheduler;
+    scheduler.gateway_id = "gateway-" + NewRequestId();
+    scheduler.wait = config_.scheduler_wait;
+    for (const std::string& target : config_.Schedulers()) {
+      rpc::ChannelOptions channel;
+      channel.target = target;
+      channel.tls = config_.scheduler_tls;
+      channel.max_message_bytes = uint64_t{32} << 20;
+      scheduler.schedulers.push_back(std::move(channel));
+    }
+    WEFT_ASSIGN_OR_RETURN(scheduler_, SchedulerClient::Create(scheduler));
+    if (!config_.scanner.empty()) {
+      rpc::ChannelOptions channel;
+      channel.target = config_.scanner;
+      channel.tls = config_.scanner_tls;
+      WEFT_ASSIGN_OR_RETURN(scanner_, ScannerClient::Create(channel, config_.scan.timeout));
+    }
+
+    auto deps = std::make_shared<ApiDeps>();
+    deps->generation.scheduler = scheduler_.get();
+    deps->generation.scanner = scanner_.get();
+    deps->generation.scan = &scan_;
+    deps->generation.metrics = &metrics_;
+    deps->generation.tracer = &telemetry_.tracer();
+    deps->generation.clock = &Clock::Real();
+    deps->generation.request_timeout = config_.request_timeout;
+    deps->limits = config_.limits;
+    deps->keys = keys_.get();
+    deps->active = &active_;
+    deps->blocking = &blocking_;
+    deps->metrics_text = [this] { return telemetry_.metrics().Expose(); };
+    deps->ready = [this](std::string* why) { return ready(why); };
+    deps->version = config::Version();
+    WEFT_ASSIGN_OR_RETURN(table_, MakeApi(deps));
+    front_ =
+        std::make_unique<Front>(*table_, *admission_, metrics_, telemetry_.tracer(), config_.cors);
+    WatchState();
+
+    WEFT_RETURN_IF_ERROR(Listen(deps));
+    ticker_ = std::thread([this] { Tick(); });
+    return absl::OkStatus();
+  }
+
+  absl::Status Listen(const std::shared_ptr<ApiDeps>& deps) {
+    WEFT_ASSIGN_OR_RETURN(const auto rest, config::ParseHostPort("gateway.listen", config_.listen));
+    http::ServerOptions http = config_.http;
+    http.host = rest.host;
+    http.port = rest.port;
+    WEFT_ASSIGN_OR_RETURN(http_, http::Server::Start(http, table_->router(), front_->Hooks()));
+    grpc_services_ = std::make_unique<GrpcServices>(deps, *admission_);
+    rpc::ServerOptions grpc = config_.grpc;
+    grpc.listen = {config_.grpc_listen};
+    WEFT_ASSIGN_OR_RETURN(grpc_, rpc::Server::Start(grpc, grpc_services_->entries()));
+    http::AdminCallbacks admin;
+    admin.metrics = deps->metrics_text;
+    admin.ready = deps->ready;
+    WEFT_ASSIGN_OR_RETURN(const auto address,
+                          config::ParseHostPort("gateway.admin_listen", config_.admin_listen));
+    WEFT_ASSIGN_OR_RETURN(admin_, http::AdminServer::Start({address.host, address.port}, admin));
+    return absl::OkStatus();
+  }
+
+  uint16_t http_port() const override { return http_->port(); }
+  uint16_t admin_port() const override { return admin_->port(); }
+  std::string grpc_address() const override { return grpc_->addresses().front(); }
+
+  bool ready(std::string* why) const override {
+    if (draining_) {
+      *why = "the gateway is draining";
+    } else if (!scheduler_->connected()) {
+      *why = "no scheduler is reachable";
+    } else if (scheduler_->Models().empty()) {
+      *why = "no model is loaded";
+    } else if (scanner_ && !config_.scan.fail_open && !scanner_->connected()) {
+      *why = "the scanner is not reachable";
+    } else {
+      return true;
+    }
+    return false;
+  }
+
+  void Drain(std::chrono::milliseconds grace) override {
+    std::lock_guard lock(drain_mutex_);
+    if (std::exchange(drained_, true)) return;
+    draining_ = true;
+    if (grpc_) grpc_->SetServing(false);
+    const auto end = std::chrono::steady_clock::now() + grace;
+    const bool idle = http_ && http_->Drain(grace);
+    // gRPC calls end by themselves within what is left of the time, or with an error.
+    while (!idle && std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(
+        end - std::chrono::steady_clock::now());
+    if (grpc_) grpc_->Drain(std::max(left, std::chrono::nanoseconds::zero()));
+    active_.FailAll(Unavailable("The server is shutting down. Please try again."));
+    if (http_) {
+      http_->Drain(std::chrono::milliseconds(500));  // lets those errors out
+      http_->Stop();
+    }
+    {
+      std::lock_guard stop_lock(stop_mutex_);
+      stop_ = true;
+    }
+    stop_changed_.notify_all();
+    if (ticker_.joinable()) ticker_.join();
+    admin_.reset();
+    // The clients end their calls before what those calls use goes away.
+    scheduler_.reset();
+    scanner_.reset();
+  }
+
+ private:
+  void WatchState() {
+    telemetry::Registry& r = telemetry_.metrics();
+    const auto watch = [&](const char* name, const char* help, std::function<double()> value) {
+      watches_.push_back(r.WatchGauge(name, help, {}, std::move(value)));
+    };
+    const auto count = [&](const char* name, const char* help, std::function<double()> value) {
+      watches_.push_back(r.WatchCounter(name, help, {}, std::move(value)));
+    };
+    watch("weft_gateway_schedulers_connected", "Schedulers with an open session",
+          [this] { return static_cast<double>(scheduler_->stats().links_open); });
+    watch("weft_gateway_sequences", "Sequences that schedulers work on",
+          [this] { return static_cast<double>(scheduler_->stats().open); });
+    count("weft_gateway_sequences_resumed_total",
+          "Sequences that went on after their scheduler was lost",
+          [this] { return static_cast<double>(scheduler_->stats().resumed); });
+    count("weft_gateway_sequences_lost_total",
+          "Sequences whose scheduler was lost and that could not go on",
+          [this] { return static_cast<double>(scheduler_->stats().lost); });
+    watch("weft_gateway_scanner_connected", "1 while the scanner's session is open",
+          [this] { return scanner_ && scanner_->connected() ? 1.0 : 0.0; });
+    watch("weft_http_connections", "Open connections of the REST API",
+          [this] { return http_ ? static_cast<double>(http_->stats().connections) : 0.0; });
+    watch("weft_http_streams", "Streamed answers that are open",
+          [this] { return http_ ? static_cast<double>(http_->stats().streams) : 0.0; });
+  }
+
+  void Tick() {
+    auto second = std::chrono::steady_clock::now();
+    std::unique_lock lock(stop_mutex_);
+    while (!stop_changed_.wait_for(lock, kTick, [this] { return stop_; })) {
+      lock.unlock();
+      scheduler_->Tick();
+      active_.Tick();
+      if (std::chrono::steady_clock::now() - second >= std::chrono::seconds(1)) {
+        second += std::chrono::seconds(1);
+        front_->TickSecond();
+      }
+      ShowModels();
+      if (std::string why; grpc_ && !draining_) grpc_->SetServing(ready(&why));
+      lock.lock();
+    }
+  }
+
+  // Keeps model_info as the schedulers' list is. The ticker's thread.
+  void ShowModels() {
+    std::set<std::vector<std::string>> now;
+    for (const v1::ModelInfo& model : scheduler_->Models()) {
+      now.insert({model.id(), model.version(), "weft", model.quantization()});
+    }
+    if (now == shown_models_) return;
+    for (const std::vector<std::string>& labels : shown_models_) {
+      if (!now.contains(labels)) {
+        metrics_.model_info.Remove({labels[0], labels[1], labels[2], labels[3]});
+      }
+    }
+    for (const std::vector<std::string>& labels : now) {
+      metrics_.model_info.With({labels[0], labels[1], labels[2], labels[3]}).Set(1);
+    }
+    shown_models_ = std::move(now);
+  }
+
+  const Config config_;
+  telemetry::Telemetry& telemetry_;
+  Metrics metrics_;
+  ScanSettings scan_;
+  std::vector<int> watches_;
+  ActiveRequests active_;
+  ThreadPool blocking_{"gateway-store", 1, 256};
+  std::shared_ptr<identity::KeyService> keys_;
+  std::unique_ptr<identity::AuthenticatorChain> authenticator_;
+  std::unique_ptr<limits::RateLimiter> limiter_;
+  std::unique_ptr<Admission> admission_;
+  std::unique_ptr<SchedulerClient> scheduler_;
+  std::unique_ptr<ScannerClient> scanner_;
+  std::unique_ptr<EndpointTable> table_;
+  std::unique_ptr<Front> front_;
+  std::unique_ptr<http::Server> http_;
+  std::unique_ptr<GrpcServices> grpc_services_;
+  std::unique_ptr<rpc::Server> grpc_;
+  std::unique_ptr<http::AdminServer> admin_;
+  std::atomic<bool> draining_{false};
+  std::mutex drain_mutex_;
+  bool drained_ = false;
+  std::mutex stop_mutex_;
+  std::condition_variable stop_changed_;
+  bool stop_ = false;
+  std::set<std::vector<std::string>> shown_models_;  // the ticker's thread only
+  std::thread ticker_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GatewayServer>> GatewayServer::Start(
+    const Config& config, telemetry::Telemetry& telemetry) {
+  auto server = std::make_unique<Server>(config, telemetry);
+  WEFT_RETURN_IF_ERROR(server->Init());
+  return std::unique_ptr<GatewayServer>(std::move(server));
+}
+
+absl::Status Run(const Config& config, const telemetry::Config& telemetry_config) {
+  ShutdownSignal shutdown;
+  WEFT_ASSIGN_OR_RETURN(auto telemetry, rpc::StartTelemetry(telemetry_config, "weft-gateway"));
+  telemetry::WatchProcess(telemetry->metrics(), "weft-gateway", config::Version());
+  WEFT_ASSIGN_OR_RETURN(auto server, GatewayServer::Start(config, *telemetry));
+  kLog.Info("serving", {{"http", config.listen},
+                        {"grpc", server->grpc_address()},
+                        {"admin_port", server->admin_port()}});
+  shutdown.Wait();
+  kLog.Info("draining");
+  server->Drain(config.drain_timeout);
+  server.reset();
+  telemetry->Shutdown(std::chrono::seconds(2));
+  return absl::OkStatus();
+}
+
+}  // namespace weft::gateway

@@ -1,0 +1,256 @@
+// From the queues to the workers.
+#include <algorithm>
+
+#include "libs/base/status.h"
+#include "services/scheduler/dispatcher.h"
+#include "services/scheduler/router.h"
+
+namespace weft::scheduler {
+namespace {
+
+constexpr int kUnavailable = 14;  // google.rpc.Code
+
+// A sequence is expected to grow by at most so many tokens when blocks are counted; beyond, the
+// worker preempts.
+constexpr uint64_t kExpectedGrowth = 256;
+
+}  // namespace
+
+uint64_t Dispatcher::BlocksNeeded(const Request& request, const WorkerLink& link) const {
+  const uint64_t left = request.sampling.max_tokens() - request.log.size();
+  const uint64_t tokens =
+      request.prompt_ids.size() + request.log.size() + std::min(left, kExpectedGrowth);
+  return (tokens + link.block_tokens - 1) / link.block_tokens;
+}
+
+WorkerLink* Dispatcher::Route(const Request& request) {
+  std::vector<RouteCandidate> candidates;
+  std::vector<WorkerLink*> links;
+  RouteNeed need;
+  need.prefill_tokens = request.prompt_ids.size() + request.log.size();
+  for (auto& [id, link] : links_) {
+    const auto it = link.models.find(request.model->id);
+    if (it == link.models.end()) continue;
+    const LinkModel& model = it->second;
+    // The blocks of the worker with the largest blocks: the difference never matters in practice.
+    need.blocks = std::max(need.blocks, BlocksNeeded(request, link));
+    RouteCandidate c;
+    c.link = id;
+    c.usable = !link.draining && !link.reserved && link.isolated == nullptr &&
+               now_ >= model.refused_until &&
+               model.info.tokenizer_sha256() == request.tokenizer_sha256;
+    if (request.state == RequestState::kAgain && model.recompute > 0 &&
+        model.recompute + need.prefill_tokens > static_cast<uint64_t>(options_.redispatch_tokens)) {
+      c.usable = false;
+    }
+    c.same_numerics =
+        request.numerics_class.empty() || request.numerics_class == model.info.numerics_class();
+    c.in_flight = model.in_flight;
+    c.max_in_flight = model.max_sequences;
+    c.blocks_in_flight = model.blocks;
+    c.max_blocks = model.max_blocks;
+    c.waiting = model.stats.waiting();
+    c.pending_prefill = model.pending_prefill;
+    c.cached_tokens = model.prefixes.Match(request.prefix) * kv::kBlockTokens;
+    candidates.push_back(c);
+    links.push_back(&link);
+  }
+  const auto chosen = ChooseWorker(candidates, need);
+  return chosen ? links[*chosen] : nullptr;
+}
+
+bool Dispatcher::HasIdleWorker(const Model& model) const {
+  return std::any_of(links_.begin(), links_.end(), [&](const auto& entry) {
+    const WorkerLink& link = entry.second;
+    const auto it = link.models.find(model.id);
+    return it != link.models.end() && !link.draining && !link.reserved &&
+           link.isolated == nullptr && it->second.in_flight < it->second.max_sequences &&
+           it->second.prefilling < options_.max_batch_size;
+  });
+}
+
+// True while the requests that wait should go on gathering.
+bool Dispatcher::GatherMore(Model& model) {
+  if (model.window_open) return false;
+  if (model.queue.size() >= options_.max_batch_size ||
+      (model.gathering_since && now_ - *model.gathering_since >= options_.max_wait)) {
+    model.window_open = true;  // until the queue is empty: what did not fit has gathered enough
+    return false;
+  }
+  return !HasIdleWorker(model);
+}
+
+void Dispatcher::Dispatch(Model& model) {
+  const bool served = std::any_of(links_.begin(), links_.end(), [&](const auto& l) {
+    return !l.second.draining && l.second.models.contains(model.id);
+  });
+  if (served) {
+    model.without_worker_since.reset();
+  } else {
+    if (!model.without_worker_since) model.without_worker_since = now_;
+    return;
+  }
+
+  DispatchSuspects(model);
+  // Streams that were interrupted go before new ones, oldest first.
+  for (size_t i = 0; i < model.again.size();) {
+    Request& request = *model.again[i];
+    if (!HasItsTokenizer(request)) {
+      // Its worker may come back; nobody waits for that.
+      if (!FailReplaced(request, options_.no_worker_timeout)) ++i;
+      continue;
+    }
+    WorkerLink* link = Route(request);
+    if (link == nullptr) break;
+    model.again.erase(model.again.begin() + static_cast<std::ptrdiff_t>(i));
+    DispatchTo(request, *link);
+  }
+  while (!model.queue.empty() && !GatherMore(model)) {
+    Request& request = *requests_.at(model.queue.Peek(1).front().id);
+    if (!HasItsTokenizer(request) && FailReplaced(request, {})) continue;
+    WorkerLink* link = Route(request);
+    if (link == nullptr) break;  // no room for the next one in fair order: nobody overtakes it
+    model.queue.Pop();
+    DispatchTo(request, *link);
+  }
+  if (model.queue.empty()) {
+    model.gathering_since.reset();
+    model.window_open = false;
+  }
+}
+
+// False when all of the model's workers that take work have another tokenizer than the request was
+// prepared for: a new version came under the same name. Its token ids mean nothing there.
+bool Dispatcher::HasItsTokenizer(const Request& request) const {
+  return std::any_of(links_.begin(), links_.end(), [&](const auto& entry) {
+    return !entry.second.draining && HasTokenizerOf(entry.second, request);
+  });
+}
+
+// Fails the request if it has waited for so long.
+bool Dispatcher::FailReplaced(Request& request, std::chrono::nanoseconds patience) {
+  if (now_ - request.waiting_since < patience) return false;
+  Fail(request,
+       MakeRetryError(
+           kUnavailable,
+           fmt::format("model {} was replaced while the request waited", request.model->id), 1000));
+  return true;
+}
+
+bool Dispatcher::HasTokenizerOf(const WorkerLink& link, const Request& request) {
+  const auto it = link.models.find(request.model->id);
+  return it != link.models.end() && it->second.info.tokenizer_sha256() == request.tokenizer_sha256;
+}
+
+// A suspect runs alone on a worker: one worker is emptied for it, the others go on. One suspect at
+// a time, so that a request that kills its worker takes nobody else's work with it.
+void Dispatcher::DispatchSuspects(Model& model) {
+  if (model.suspects.empty()) return;
+  if (Request& next = *model.suspects.front(); !HasItsTokenizer(next)) {
+    FailReplaced(next, options_.no_worker_timeout);
+    return;
+  }
+  const auto serves = [&](const WorkerLink& link) {
+    return !link.draining && HasTokenizerOf(link, *model.suspects.front());
+  };
+  WorkerLink* best = nullptr;
+  for (auto& [id, link] : links_) {
+    if (link.isolated != nullptr) return;
+    if (!serves(link)) continue;
+    const bool better =
+        best == nullptr || (link.reserved && !best->reserved) ||
+        (link.reserved == best->reserved && link.in_flight.size() < best->in_flight.size());
+    if (better) best = &link;
+  }
+  if (best == nullptr) return;
+  best->reserved = true;
+  const auto it = best->models.find(model.id);
+  if (!best->in_flight.empty() || it->second.max_sequences == 0 ||
+      now_ < it->second.refused_until) {
+    return;
+  }
+  Request& request = *model.suspects.front();
+  model.suspects.pop_front();
+  best->reserved = false;
+  best->isolated = &request;
+  ports_.observer->SuspectRunsAlone(request.submit->request_id());
+  DispatchTo(request, *best);
+}
+
+void Dispatcher::DispatchTo(Request& request, WorkerLink& link) {
+  LinkModel& model = link.models.at(request.model->id);
+  const bool again = request.attempts > 0;
+  const bool same =
+      request.numerics_class.empty() || request.numerics_class == model.info.numerics_class();
+  ++request.attempts;
+  request.queued += now_ - request.waiting_since;
+  if (request.trace) request.trace->Queued(request.waiting_since, now_, request.attempts);
+  queue_ms_average_ = 0.9 * queue_ms_average_ + 0.1 * Millis(now_ - request.waiting_since);
+
+  Assignment assignment;
+  assignment.request = &request;
+  assignment.model = request.model->id;
+  assignment.blocks = BlocksNeeded(request, link);
+  assignment.prefill = request.prompt_ids.size() + request.log.size();
+  assignment.recompute = again;
+  ++model.in_flight;
+  ++model.prefilling;
+  model.blocks += assignment.blocks;
+  model.pending_prefill += assignment.prefill;
+  if (again) model.recompute += assignment.prefill;
+
+  request.link = link.id;
+  request.worker_handle = link.next_handle++;
+  request.numerics_class = model.info.numerics_class();
+  SetState(request, RequestState::kRunning);
+
+  v1::WorkItem& item = *link.pending.add_items();
+  item.set_handle(request.worker_handle);
+  item.set_attempt(request.log.BeginAttempt());
+  item.set_request_id(request.submit->request_id());
+  if (request.trace) item.set_traceparent(request.trace->Traceparent());
+  item.set_model(request.model->id);
+  item.mutable_prompt_ids()->Add(request.prompt_ids.begin(), request.prompt_ids.end());
+  item.mutable_output_ids()->Add(request.log.tokens().begin(), request.log.tokens().end());
+  *item.mutable_sampling() = request.sampling;
+  item.set_choice(request.submit->choice());
+  item.set_share_key(request.share_key);
+  item.set_weight(static_cast<float>(request.weight));
+  item.set_priority(request.submit->priority());
+  const auto left = std::chrono::duration_cast<std::chrono::microseconds>(*request.deadline - now_);
+  item.set_timeout_us(static_cast<uint64_t>(std::max<int64_t>(left.count(), 1)));
+  item.set_kv_salt(request.submit->kv_salt());
+  link.in_flight.emplace(request.worker_handle, std::move(assignment));
+  if (again) {
+    ports_.observer->Redispatched(request.submit->request_id(), request.log.attempt(),
+                                  request.log.size(), same);
+  }
+}
+
+void Dispatcher::RemoveFromQueue(Request& request) {
+  switch (request.state) {
+    case RequestState::kQueued:
+      request.model->queue.Remove(request.id);
+      break;
+    case RequestState::kAgain:
+      std::erase(request.model->again, &request);
+      break;
+    case RequestState::kSuspect:
+      std::erase(request.model->suspects, &request);
+      break;
+    case RequestState::kParked:  // parked_ holds ids, and drops those that are gone
+    case RequestState::kPreparing:
+    case RequestState::kRunning:
+      break;
+  }
+}
+
+void Dispatcher::FlushWorker(WorkerLink& link) {
+  if (!link.writable || (link.pending.items().empty() && link.pending.cancels().empty())) return;
+  v1::WorkFrame frame;
+  frame.Swap(&link.pending);
+  link.writable = false;
+  ports_.workers->Write(link.id, std::move(frame));
+}
+
+}  // namespace weft::scheduler

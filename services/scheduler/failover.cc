@@ -1,0 +1,347 @@
+// Workers' answers, and what happens when a worker is lost.
+#include <algorithm>
+#include <span>
+#include <unordered_set>
+#include <utility>
+
+#include "libs/base/status.h"
+#include "services/scheduler/dispatcher.h"
+
+namespace weft::scheduler {
+namespace {
+
+// google.rpc.Code numbers.
+constexpr int kDeadlineExceeded = 4;
+constexpr int kResourceExhausted = 8;
+constexpr int kInternal = 13;
+constexpr int kUnavailable = 14;
+
+// How long a worker that refused work within its credits is left alone.
+constexpr std::chrono::milliseconds kRefusalPause{100};
+
+// A suspect that runs alone past the place where its workers died, by so many tokens, is innocent.
+constexpr size_t kAcquitTokens = 2;
+
+}  // namespace
+
+void Dispatcher::OnWorkerWelcome(uint64_t id, const v1::WorkerWelcome& welcome) {
+  now_ = clock_.Now();
+  WorkerLink& link = links_[id];
+  link.id = id;
+  link.worker_id = welcome.worker_id();
+  link.block_tokens = std::max(1u, welcome.block_tokens());
+  link.last_frame = now_;
+  for (const v1::ModelInfo& info : welcome.models()) {
+    LinkModel& on_link = link.models[info.id()];
+    on_link.info = info;
+    on_link.moved = now_;
+    std::unique_ptr<Model>& model = models_[info.id()];
+    if (model == nullptr) {
+      batching::FairQueueOptions queue;
+      queue.max_items = options_.queue_capacity;
+      queue.max_items_per_key = options_.queue_capacity_per_tenant;
+      model = std::make_unique<Model>(info.id(), queue);
+    }
+    model->info = info;
+  }
+  ports_.observer->WorkerReady(link.worker_id, welcome);
+  OnTokenizer({});  // parked requests may know their model now
+}
+
+void Dispatcher::OnWorkerWritable(uint64_t id) {
+  const auto it = links_.find(id);
+  if (it != links_.end()) it->second.writable = true;
+}
+
+void Dispatcher::OnStepFrame(uint64_t id, v1::StepFrame frame) {
+  now_ = clock_.Now();
+  const auto it = links_.find(id);
+  if (it == links_.end()) return;
+  WorkerLink& link = it->second;
+  link.last_frame = now_;
+  if (frame.draining()) {
+    link.draining = true;
+    link.reserved = false;
+  }
+  for (const v1::Credits& credits : frame.credits()) {
+    const auto model = link.models.find(credits.model());
+    if (model == link.models.end()) continue;
+    model->second.max_sequences = credits.sequences();
+    model->second.max_blocks = credits.kv_blocks();
+  }
+  for (v1::EngineStats& stats : *frame.mutable_stats()) {
+    const auto model = link.models.find(stats.model());
+    if (model == link.models.end()) continue;
+    const bool moved = stats.layer_progress() != model->second.stats.layer_progress() ||
+                       stats.steps() != model->second.stats.steps();
+    if (moved || stats.running() + stats.waiting() == 0) model->second.moved = now_;
+    model->second.stats = std::move(stats);
+  }
+  for (const v1::KvEvents& events : frame.kv_events()) {
+    const auto model = link.models.find(events.model());
+    if (model != link.models.end()) model->second.prefixes.Apply(events);
+  }
+  for (const v1::RowStart& start : frame.starts()) {
+    const auto assigned = link.in_flight.find(start.handle());
+    if (assigned == link.in_flight.end() || assigned->second.request == nullptr) continue;
+    Request& request = *assigned->second.request;
+    if (start.attempt() != request.log.attempt() || request.started) continue;
+    request.started = true;
+    request.cached_prompt_tokens = start.cached_prompt_tokens();
+  }
+  std::string why;
+  if (!ApplyRows(link, frame, &why)) {
+    ports_.workers->Break(id, why);
+    Lose(id, LossReason::kProtocol, why);
+    return;
+  }
+  for (const v1::RowFinish& finish : frame.finishes()) ApplyFinish(link, finish);
+  Acquit(link);
+}
+
+// False when the frame contradicts itself or a log: `why` is then set.
+bool Dispatcher::ApplyRows(WorkerLink& link, v1::StepFrame& frame, std::string* why) {
+  const int rows = frame.handles_size();
+  if (frame.attempts_size() != rows || frame.first_indexes_size() != rows ||
+      frame.token_counts_size() != rows) {
+    *why = "a step frame whose arrays differ in length";
+    return false;
+  }
+  // The last token of a sequence that ends with STOP has no text.
+  std::unordered_set<uint32_t> stopping;
+  for (const v1::RowFinish& finish : frame.finishes()) {
+    if (finish.reason() == v1::FINISH_REASON_STOP) stopping.insert(finish.handle());
+  }
+  std::unordered_map<uint32_t, std::pair<v1::RowLogprobs*, int>> logprobs;
+  for (v1::RowLogprobs& l : *frame.mutable_logprobs()) {
+    const auto [at, first] = logprobs.try_emplace(l.handle(), &l, 0);
+    // Several steps merged: a handle has several rows, its logprobs are in their order.
+    if (!first) at->second.first->mutable_tokens()->MergeFrom(l.tokens());
+  }
+
+  size_t stale = 0;
+  uint64_t next = 0;
+  for (int row = 0; row < rows; ++row) {
+    const uint32_t count = frame.token_counts(row);
+    if (next + count > static_cast<uint64_t>(frame.token_ids_size())) {
+      *why = "a step frame with fewer token ids than its rows say";
+      return false;
+    }
+    const std::span<const uint32_t> tokens(frame.token_ids().data() + next, count);
+    next += count;
+    const uint32_t handle = frame.handles(row);
+    const auto assigned = link.in_flight.find(handle);
+    Request* request = assigned == link.in_flight.end() ? nullptr : assigned->second.request;
+    if (request == nullptr) {
+      ++stale;  // cancelled or finished here; the worker does not know yet
+      continue;
+    }
+    switch (request->log.Append(frame.attempts(row), frame.first_indexes(row), tokens)) {
+      case Appended::kStale:
+        ++stale;
+        continue;
+      case Appended::kGap:
+        *why = fmt::format("a row at index {} for a log of {} tokens", frame.first_indexes(row),
+                           request->log.size());
+        return false;
+      case Appended::kOk:
+        break;
+    }
+    Assignment& assignment = assigned->second;
+    if (assignment.prefill > 0 && count > 0) {
+      LinkModel& model = link.models.at(assignment.model);
+      --model.prefilling;
+      model.pending_prefill -= assignment.prefill;
+      if (assignment.recompute) model.recompute -= assignment.prefill;
+      assignment.prefill = 0;
+    }
+    if (!request->first_token && count > 0) request->first_token = now_;
+    request->model->queue.Charge(request->share_key, request->weight, count);
+
+    bool last_row = stopping.contains(handle);
+    for (int later = row + 1; last_row && later < rows; ++later) {
+      if (frame.handles(later) == handle) last_row = false;
+    }
+    const auto found = logprobs.find(handle);
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      v1::TokenLogprob* logprob = nullptr;
+      if (request->sampling.logprobs() && found != logprobs.end() &&
+          found->second.second < found->second.first->tokens_size()) {
+        logprob = found->second.first->mutable_tokens(found->second.second++);
+        logprob->set_text(std::string(request->text->Bytes(logprob->token_id())));
+        for (const uint32_t top : logprob->top_ids()) {
+          logprob->add_top_texts(std::string(request->text->Bytes(top)));
+        }
+      }
+      if (last_row && i + 1 == tokens.size()) {
+        request->assembler->AppendSilent(tokens[i], logprob);
+      } else {
+        request->assembler->Append(tokens[i], logprob);
+      }
+    }
+    Deliver(*request);
+    if (request->assembler->stopped()) {
+      StopOnWorker(*request);
+      Finish(*request, v1::FINISH_REASON_STOP, nullptr);
+    }
+  }
+  if (stale > 0) ports_.observer->StaleRows(stale);
+  return true;
+}
+
+void Dispatcher::ApplyFinish(WorkerLink& link, const v1::RowFinish& finish) {
+  const auto assigned = link.in_flight.find(finish.handle());
+  if (assigned == link.in_flight.end()) return;
+  Request* request = assigned->second.request;
+  LinkModel& model = link.models.at(assigned->second.model);
+  const bool was_alone = request != nullptr && link.isolated == request;
+  ReleaseAssignment(link, finish.handle());
+  if (request == nullptr) return;
+  request->link = 0;
+  switch (finish.reason()) {
+    case v1::FINISH_REASON_STOP:
+    case v1::FINISH_REASON_LENGTH:
+      request->assembler->Finish();
+      Deliver(*request);
+      Finish(*request, request->assembler->stopped() ? v1::FINISH_REASON_STOP : finish.reason(),
+             nullptr);
+      return;
+    case v1::FINISH_REASON_ERROR:
+      if (finish.error().code() == kDeadlineExceeded) {
+        Finish(*request, v1::FINISH_REASON_ERROR, &finish.error());
+      } else if (finish.error().code() == kResourceExhausted ||
+                 finish.error().code() == kUnavailable) {
+        model.refused_until = now_ + kRefusalPause;
+        --request->attempts;  // it did not run
+        RunAgain(*request, false, false);
+      } else if (finish.error().code() == kInternal) {
+        // The step failed. Perhaps because of this sequence, perhaps because of another one.
+        RunAgain(*request, true, was_alone);
+      } else {
+        Finish(*request, v1::FINISH_REASON_ERROR, &finish.error());
+      }
+      return;
+    default:
+      // Cancelled, but not by us: the worker freed it (a lease that ran out, a drain).
+      RunAgain(*request, false, false);
+      return;
+  }
+}
+
+void Dispatcher::ReleaseAssignment(WorkerLink& link, uint32_t handle) {
+  const auto it = link.in_flight.find(handle);
+  if (it == link.in_flight.end()) return;
+  const Assignment& a = it->second;
+  LinkModel& model = link.models.at(a.model);
+  --model.in_flight;
+  if (a.prefill > 0) --model.prefilling;
+  model.blocks -= a.blocks;
+  model.pending_prefill -= a.prefill;
+  if (a.recompute) model.recompute -= a.prefill;
+  if (a.request != nullptr && a.request == link.isolated) link.isolated = nullptr;
+  link.in_flight.erase(it);
+}
+
+// The worker is told; its room counts as taken until it confirms.
+void Dispatcher::StopOnWorker(Request& request) {
+  if (request.link == 0) return;
+  WorkerLink& link = links_.at(request.link);
+  link.pending.add_cancels(request.worker_handle);
+  link.in_flight.at(request.worker_handle).request = nullptr;
+  if (link.isolated == &request) link.isolated = nullptr;
+  request.link = 0;
+}
+
+bool Dispatcher::RunAgain(Request& request, bool loss, bool was_alone) {
+  request.link = 0;
+  request.log.EndAttempt();
+  if (loss) {
+    ++request.losses;
+    request.log_at_loss = std::max(request.log_at_loss, request.log.size());
+  }
+  if (request.log.size() >= request.sampling.max_tokens()) {
+    // Its last token came, and only the word that it was the last did not.
+    request.assembler->Finish();
+    Deliver(request);
+    Finish(request, v1::FINISH_REASON_LENGTH, nullptr);
+    return false;
+  }
+  SetState(request, RequestState::kAgain);
+  request.waiting_since = now_;
+  if ((loss && was_alone) || request.attempts >= options_.max_attempts) {
+    SetState(request, RequestState::kPreparing);  // in no queue
+    Fail(request,
+         MakeError(kInternal, was_alone && loss ? "the request failed on every worker that ran it"
+                                                : "the request was interrupted too often"));
+    return false;
+  }
+  if (request.losses >= options_.suspect_losses) {
+    SetState(request, RequestState::kSuspect);
+    request.model->suspects.push_back(&request);
+  } else {
+    // Oldest first, whichever worker they come from.
+    auto& again = request.model->again;
+    const auto place = std::find_if(again.begin(), again.end(), [&](const Request* other) {
+      return other->arrived > request.arrived;
+    });
+    again.insert(place, &request);
+  }
+  return true;
+}
+
+void Dispatcher::Acquit(WorkerLink& link) {
+  if (link.isolated == nullptr) return;
+  Request& request = *link.isolated;
+  if (request.log.size() < request.log_at_loss + kAcquitTokens) return;
+  request.losses = 0;
+  link.isolated = nullptr;
+}
+
+void Dispatcher::OnWorkerLost(uint64_t id, LossReason reason, std::string_view detail) {
+  now_ = clock_.Now();
+  Lose(id, reason, detail);
+}
+
+void Dispatcher::Lose(uint64_t id, LossReason reason, std::string_view detail) {
+  const auto it = links_.find(id);
+  if (it == links_.end()) return;
+  // Out of the map first: nothing below may find the lost link.
+  WorkerLink link = std::move(it->second);
+  links_.erase(it);
+  // A worker that went away as it said it would is no reason to suspect its requests.
+  const bool loss = !link.draining && reason != LossReason::kDrained;
+  std::vector<Request*> moved;
+  for (auto& [handle, assignment] : link.in_flight) {
+    if (assignment.request != nullptr) moved.push_back(assignment.request);
+  }
+  ports_.observer->WorkerLost(link.worker_id, reason, detail, moved.size());
+  std::sort(moved.begin(), moved.end(), [](const Request* a, const Request* b) {
+    return a->arrived != b->arrived ? a->arrived < b->arrived : a->id < b->id;
+  });
+  for (Request* request : moved) RunAgain(*request, loss, link.isolated == request);
+}
+
+void Dispatcher::CheckLiveness() {
+  std::vector<std::pair<uint64_t, LossReason>> lost;
+  for (const auto& [id, link] : links_) {
+    if (now_ - link.last_frame >= options_.silent_timeout) {
+      lost.emplace_back(id, LossReason::kSilent);
+      continue;
+    }
+    for (const auto& [name, model] : link.models) {
+      if (model.stats.running() + model.stats.waiting() > 0 &&
+          now_ - model.moved >= options_.stall_timeout) {
+        lost.emplace_back(id, LossReason::kStalled);
+        break;
+      }
+    }
+  }
+  for (const auto& [id, reason] : lost) {
+    const std::string_view why = reason == LossReason::kSilent ? "nothing came from it for too long"
+                                                               : "it has work and runs no layer";
+    ports_.workers->Break(id, why);
+    Lose(id, reason, why);
+  }
+}
+
+}  // namespace weft::scheduler

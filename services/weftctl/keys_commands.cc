@@ -1,0 +1,189 @@
+// keys create | list | revoke: API keys, through the gateway's AdminService.
+#include <grpcpp/grpcpp.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "libs/base/clock.h"
+#include "libs/base/status.h"
+#include "services/weftctl/commands.h"
+#include "services/weftctl/supervise/state.h"
+#include "weft/v1/admin.grpc.pb.h"
+
+namespace weft::ctl {
+namespace {
+
+struct KeysFlags {
+  std::string home;
+  std::string address;   // empty: of the mesh that runs in home
+  std::string key_file;  // empty: the mesh's admin key
+  std::string name;
+  std::string tenant;
+  std::string role;
+  std::string id;
+  uint32_t requests_per_minute = 0;
+  int64_t expires_in_days = 0;
+  bool json = false;
+};
+
+// A connection with the admin's identity.
+struct Admin {
+  std::unique_ptr<v1::AdminService::Stub> stub;
+  std::string key;
+
+  void Prepare(grpc::ClientContext& context) const {
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    context.AddMetadata("authorization", "Bearer " + key);
+  }
+};
+
+absl::StatusOr<Admin> Connect(const KeysFlags& flags) {
+  std::string address = flags.address;
+  std::string key_file = flags.key_file;
+  if (address.empty() || key_file.empty()) {
+    WEFT_ASSIGN_OR_RETURN(supervise::Home home, supervise::Home::Find(flags.home));
+    const auto state = supervise::ReadState(home.StatePath());
+    if (!state.ok() && address.empty()) {
+      return FailedPrecondition("no mesh runs in {}; give --address", home.root);
+    }
+    if (address.empty()) address = state->grpc_address;
+    if (key_file.empty()) key_file = state.ok() ? state->admin_key_file : home.AdminKeyPath();
+  }
+  std::ifstream file(key_file);
+  Admin admin;
+  if (!std::getline(file, admin.key) || admin.key.empty()) {
+    return FailedPrecondition("cannot read an admin key from {}", key_file);
+  }
+  admin.stub =
+      v1::AdminService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  return admin;
+}
+
+absl::Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  return MakeStatus(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+std::string Date(int64_t unix_seconds) {
+  if (unix_seconds == 0) return "never";
+  return Rfc3339(WallTime(std::chrono::seconds(unix_seconds))).substr(0, 10);
+}
+
+nlohmann::json ToJson(const v1::ApiKey& key) {
+  return {{"id", key.id()},
+          {"name", key.name()},
+          {"tenant", key.tenant()},
+          {"role", key.role()},
+          {"requests_per_minute", key.requests_per_minute()},
+          {"created_at_unix", key.created_at_unix()},
+          {"expires_at_unix", key.expires_at_unix()},
+          {"last_used_at_unix", key.last_used_at_unix()},
+          {"revoked", key.revoked()}};
+}
+
+absl::StatusOr<int> Create(const KeysFlags& flags) {
+  WEFT_ASSIGN_OR_RETURN(Admin admin, Connect(flags));
+  v1::CreateKeyRequest request;
+  request.set_name(flags.name);
+  request.set_tenant(flags.tenant);
+  request.set_role(flags.role);
+  request.set_requests_per_minute(flags.requests_per_minute);
+  if (flags.expires_in_days > 0) {
+    request.set_expires_at_unix(UnixSeconds(Clock::Real().Wall()) + flags.expires_in_days * 86400);
+  }
+  grpc::ClientContext context;
+  admin.Prepare(context);
+  v1::CreateKeyResponse response;
+  WEFT_RETURN_IF_ERROR(FromGrpc(admin.stub->CreateKey(&context, request, &response)));
+  if (flags.json) {
+    nlohmann::json out = ToJson(response.key());
+    out["secret"] = response.secret();
+    fmt::print("{}\n", out.dump(1));
+  } else {
+    fmt::print("{}\n", response.secret());
+    fmt::print(stderr, "key {} ({}) for tenant {}; the secret above is shown this once\n",
+               response.key().id(), response.key().name(), response.key().tenant());
+  }
+  return 0;
+}
+
+absl::StatusOr<int> List(const KeysFlags& flags) {
+  WEFT_ASSIGN_OR_RETURN(Admin admin, Connect(flags));
+  v1::ListKeysRequest request;
+  request.set_tenant(flags.tenant);
+  grpc::ClientContext context;
+  admin.Prepare(context);
+  v1::ListKeysResponse response;
+  WEFT_RETURN_IF_ERROR(FromGrpc(admin.stub->ListKeys(&context, request, &response)));
+  if (flags.json) {
+    nlohmann::json out = nlohmann::json::array();
+    for (const v1::ApiKey& key : response.keys()) out.push_back(ToJson(key));
+    fmt::print("{}\n", out.dump(1));
+    return 0;
+  }
+  fmt::print("{:<26} {:<20} {:<16} {:<10} {:>8}  {:<10} {:<10} {:<10}\n", "ID", "NAME", "TENANT",
+             "ROLE", "RPM", "CREATED", "EXPIRES", "LAST USED");
+  for (const v1::ApiKey& key : response.keys()) {
+    fmt::print("{:<26} {:<20} {:<16} {:<10} {:>8}  {:<10} {:<10} {:<10}{}\n", key.id(), key.name(),
+               key.tenant(), key.role(), key.requests_per_minute(), Date(key.created_at_unix()),
+               Date(key.expires_at_unix()), Date(key.last_used_at_unix()),
+               key.revoked() ? " revoked" : "");
+  }
+  return 0;
+}
+
+absl::StatusOr<int> Revoke(const KeysFlags& flags) {
+  WEFT_ASSIGN_OR_RETURN(Admin admin, Connect(flags));
+  v1::RevokeKeyRequest request;
+  request.set_id(flags.id);
+  grpc::ClientContext context;
+  admin.Prepare(context);
+  v1::RevokeKeyResponse response;
+  WEFT_RETURN_IF_ERROR(FromGrpc(admin.stub->RevokeKey(&context, request, &response)));
+  fmt::print("revoked {}\n", flags.id);
+  return 0;
+}
+
+void AddConnectionFlags(CLI::App* command, KeysFlags& flags) {
+  command->add_option("--home", flags.home, "state directory (default: $WEFT_HOME, else .weft)");
+  command->add_option("--address", flags.address, "the gateway's gRPC address");
+  command->add_option("--key-file", flags.key_file, "file with an admin key");
+}
+
+}  // namespace
+
+void AddKeysCommands(CLI::App& app, Commands& commands) {
+  auto flags = std::make_shared<KeysFlags>();
+  auto* keys = app.add_subcommand("keys", "API keys of a mesh that runs");
+  keys->require_subcommand(1);
+
+  auto* create = keys->add_subcommand("create", "make a key and print its secret");
+  create->add_option("--name", flags->name, "what the key is for")->required();
+  create->add_option("--tenant", flags->tenant, "whose it is (default: default)");
+  create->add_option("--role", flags->role, "admin or developer (default: developer)")
+      ->check(CLI::IsMember({"admin", "developer"}));
+  create->add_option("--requests-per-minute", flags->requests_per_minute, "its rate (default: 60)")
+      ->check(CLI::Range(1u, 100'000'000u));
+  create->add_option("--expires-in-days", flags->expires_in_days, "0: never")
+      ->check(CLI::Range(0, 36500));
+  create->add_flag("--json", flags->json, "print the whole key as JSON");
+  AddConnectionFlags(create, *flags);
+  commands.push_back({create, [flags] { return Create(*flags); }});
+
+  auto* list = keys->add_subcommand("list", "show all keys, without their secrets");
+  list->add_option("--tenant", flags->tenant, "only this tenant's");
+  list->add_flag("--json", flags->json, "for programs");
+  AddConnectionFlags(list, *flags);
+  commands.push_back({list, [flags] { return List(*flags); }});
+
+  auto* revoke = keys->add_subcommand("revoke", "end a key at once");
+  revoke->add_option("id", flags->id, "the key's id")->required();
+  AddConnectionFlags(revoke, *flags);
+  commands.push_back({revoke, [flags] { return Revoke(*flags); }});
+}
+
+}  // namespace weft::ctl

@@ -1,0 +1,80 @@
+#include "services/worker/config.h"
+
+#include <cstdlib>
+#include <string_view>
+
+#include "libs/base/status.h"
+#include "libs/config/binder.h"
+
+namespace weft::worker {
+
+using namespace std::chrono_literals;
+
+Config::Config() {
+  server.max_message_bytes = uint64_t{32} << 20;
+  server.drain_timeout = 25s;
+}
+
+void Bind(config::Binder& b, Config& c) {
+  rpc::Bind(b, c.server);
+  b.Text("admin_listen", &c.admin_listen, "host:port of /metrics, /health and /ready", 3, 255);
+  b.Text("worker_id", &c.worker_id, "name in logs and spans; empty: host name and process id", 0,
+         200);
+  b.Text("model", &c.model, "GGUF file to serve");
+  b.Text("model_id", &c.model_id,
+         "the name clients use for `model`; empty: the file's general.name, else its file name", 0,
+         200);
+  b.Objects<ModelEntry>("models", &c.models, 16, "more models, each with an engine of its own",
+                        [](config::Binder& m, ModelEntry& entry) {
+                          m.Text("path", &entry.path, "GGUF file", 1);
+                          m.Text("id", &entry.id, "the name clients use", 0, 200);
+                        });
+  b.Choice<std::string>(
+      "isa", &c.isa,
+      {{"auto", "auto"}, {"scalar", "scalar"}, {"avx2", "avx2"}, {"avx512", "avx512"}},
+      "instruction set of the kernels");
+  b.Int("threads", &c.threads, 0, 1024, "threads of one model's engine; 0 = one per core");
+  b.Int("max_sequences", &c.max_sequences, 1, 4096, "sequences that run at once");
+  b.Int("token_budget", &c.token_budget, 1, 65'536,
+        "tokens of one step, decode and prefill together");
+  b.Duration("target_step", &c.target_step, 0ms, 60s,
+             "prefill is cut into chunks so that a step takes about this long; 0 = no cutting");
+  b.Bytes("kv_bytes", &c.kv_bytes, uint64_t{1} << 20, uint64_t{1} << 44,
+          "memory for the KV cache of one model");
+  b.Bool("prefix_cache", &c.prefix_cache, "keep the KV blocks of prompts for later requests");
+  b.Duration("lease", &c.lease, 0ms, 10min,
+             "how long the sequences of a broken session are kept running");
+  b.Duration("hang_timeout", &c.hang_timeout, 1s, 1h,
+             "an engine that has work and runs no layer for so long makes /health fail");
+  b.Section("fault_injection",
+            "Test only. Refused unless the environment holds WEFT_ALLOW_FAULT_INJECTION=1.",
+            [&](config::Binder& f) {
+              f.Text("crash_text", &c.fault_crash_text,
+                     "abort when output is made for a prompt that holds this text", 0, 256);
+              f.Int("crash_after_tokens", &c.fault_crash_after_tokens, 1, 1'000'000,
+                    "abort at this output token of it");
+            });
+}
+
+absl::Status Config::Validate() const {
+  WEFT_RETURN_IF_ERROR(Annotate(server.Validate(), "worker"));
+  if (server.listen.empty()) return InvalidArgument("worker.listen: give at least one address");
+  if (AllModels().empty()) return InvalidArgument("worker.model: give the path of a GGUF file");
+  if (!fault_crash_text.empty()) {
+    const char* allowed = std::getenv("WEFT_ALLOW_FAULT_INJECTION");
+    if (allowed == nullptr || std::string_view(allowed) != "1") {
+      return InvalidArgument(
+          "worker.fault_injection: for tests only; needs WEFT_ALLOW_FAULT_INJECTION=1");
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<ModelEntry> Config::AllModels() const {
+  std::vector<ModelEntry> all;
+  if (!model.empty()) all.push_back({model, model_id});
+  all.insert(all.end(), models.begin(), models.end());
+  return all;
+}
+
+}  // namespace weft::worker

@@ -1,0 +1,22 @@
+#include "libs/config/cli.h"
+#include "libs/telemetry/telemetry.h"
+#include "services/worker/config.h"
+#include "services/worker/server.h"
+
+int main(int argc, char** argv) {
+  weft::worker::Config config;
+  weft::telemetry::Config telemetry;
+  return weft::config::ServiceMain(
+      argc, argv,
+      {.name = "weft-worker",
+       .summary = "Serves models: tokens in, tokens out.",
+       .declare =
+           [&](weft::config::Schema& schema) {
+             schema.Section("worker", "A worker.",
+                            [&](weft::config::Binder& b) { Bind(b, config); });
+             schema.Section("telemetry", "Logs, metrics and traces.",
+                            [&](weft::config::Binder& b) { Bind(b, telemetry); });
+           },
+       .validate = [&] { return config.Validate(); },
+       .run = [&] { return weft::worker::Run(config, telemetry); }});
+}

@@ -1,0 +1,109 @@
+#include "services/worker/model_host.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "libs/base/status.h"
+#include "libs/gguf/gguf.h"
+#include "libs/model/model.h"
+#include "libs/tokenizer/tokenizer.h"
+
+namespace weft::worker {
+namespace {
+
+uint64_t ParameterCount(const GgufFile& file) {
+  uint64_t count = 0;
+  for (const GgufFile::Tensor& tensor : file.tensors()) {
+    uint64_t elements = 1;
+    for (const int64_t dim : tensor.dims) elements *= static_cast<uint64_t>(dim);
+    count += elements;
+  }
+  return count;
+}
+
+std::string NameOf(const ModelEntry& entry, const GgufFile& file) {
+  if (!entry.id.empty()) return entry.id;
+  if (const auto name = file.GetString("general.name"); name.ok() && !name->empty()) {
+    return std::string(*name);
+  }
+  return std::filesystem::path(entry.path).stem().string();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
+    const ModelEntry& entry, const Config& config, const std::function<void(double)>& progress) {
+  WEFT_ASSIGN_OR_RETURN(const auto file, GgufFile::Open(entry.path));
+  std::unique_ptr<ModelHost> host(new ModelHost());
+  host->tokenizer_bytes_ = SerializeMetadata(*file);
+  WEFT_ASSIGN_OR_RETURN(host->tokenizer_, Tokenizer::FromGguf(*file));
+
+  ModelOptions model_options;
+  model_options.isa = config.isa;
+  model_options.threads = config.threads;
+  model_options.progress = progress;
+  WEFT_ASSIGN_OR_RETURN(auto model, Model::Load(file, model_options));
+  host->isa_ = model->isa();
+  host->threads_ = model->threads();
+
+  v1::ModelInfo& info = host->info_;
+  info.set_id(NameOf(entry, *file));
+  info.set_weights_sha256(model->weights_sha256());
+  info.set_version(info.weights_sha256().substr(0, 12));
+  info.set_architecture(model->config().architecture);
+  info.set_quantization(model->quantization());
+  info.set_parameter_count(ParameterCount(*file));
+  info.set_vocab_size(static_cast<uint32_t>(model->config().vocab));
+  info.set_tokenizer_sha256(MetadataSha256(*file));
+  info.set_numerics_class(model->numerics_class());
+
+  engine::EngineOptions options;
+  options.max_sequences = config.max_sequences;
+  options.token_budget = config.token_budget;
+  options.max_waiting = static_cast<size_t>(config.max_sequences) * 4;
+  options.max_waiting_per_key = options.max_waiting;
+  options.kv_bytes = config.kv_bytes;
+  options.prefix_cache = config.prefix_cache;
+  options.target_step = config.target_step;
+  options.eos_ids = host->tokenizer_->end_of_generation_ids();
+  WEFT_ASSIGN_OR_RETURN(host->engine_, engine::Engine::Create(std::move(model), options));
+  host->running_ = host->engine_.get();
+  info.set_context_length(static_cast<uint32_t>(host->running_->max_context_tokens()));
+  info.set_memory_bytes(host->running_->model().memory_bytes());
+  info.set_loaded_at_unix(UnixSeconds(Clock::Real().Wall()));
+  host->kv_blocks_ = host->running_->stats().kv_blocks_total;
+  return host;
+}
+
+void ModelHost::Start(engine::StepSink sink) {
+  loop_ = std::make_unique<engine::EngineLoop>(std::move(engine_), std::move(sink));
+  loop_->Start();
+}
+
+void ModelHost::BeginDrain() { loop_->BeginDrain(); }
+bool ModelHost::WaitDrained(std::chrono::nanoseconds timeout) {
+  return loop_->WaitDrained(timeout);
+}
+void ModelHost::Stop() {
+  if (loop_) loop_->Stop();
+}
+
+uint32_t ModelHost::max_sequences() const {
+  return static_cast<uint32_t>(running_->options().max_sequences);
+}
+absl::Status ModelHost::Submit(engine::WorkItem item) { return running_->Submit(std::move(item)); }
+void ModelHost::Cancel(std::span<const uint64_t> ids) { running_->Cancel(ids); }
+void ModelHost::RequestKvSnapshot() { running_->RequestKvSnapshot(); }
+engine::EngineProgress ModelHost::progress() const { return running_->progress(); }
+
+engine::EngineStats ModelHost::Stats() const {
+  engine::EngineStats stats = running_->stats();
+  const engine::EngineProgress now = running_->progress();
+  stats.steps = now.steps;
+  stats.layer_progress = now.layers;
+  // Statistics are those of the last step: a first long prefill must not look idle.
+  if (now.busy && stats.running + stats.waiting == 0) stats.waiting = 1;
+  return stats;
+}
+
+}  // namespace weft::worker

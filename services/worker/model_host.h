@@ -1,0 +1,64 @@
+// One model that the worker serves: the file, its engine on a thread of its own, what is told of
+// it.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "libs/engine/engine_loop.h"
+#include "services/worker/config.h"
+#include "services/worker/session_hub.h"
+
+namespace weft {
+class Tokenizer;
+}
+
+namespace weft::worker {
+
+// The methods of EnginePort are thread safe.
+class ModelHost final : public EnginePort {
+ public:
+  // Reads the file, checks and repacks the weights, allocates the KV cache: seconds. `progress` is
+  // called with a fraction in [0, 1].
+  static absl::StatusOr<std::unique_ptr<ModelHost>> Load(
+      const ModelEntry& entry, const Config& config, const std::function<void(double)>& progress);
+
+  // The sink is called on the engine's thread. Once.
+  void Start(engine::StepSink sink);
+  void BeginDrain();
+  bool WaitDrained(std::chrono::nanoseconds timeout);
+  void Stop();  // twice is legal
+
+  const v1::ModelInfo& info() const override { return info_; }
+  uint32_t max_sequences() const override;
+  uint32_t kv_blocks() const override { return kv_blocks_; }
+  absl::Status Submit(engine::WorkItem item) override;
+  void Cancel(std::span<const uint64_t> ids) override;
+  void RequestKvSnapshot() override;
+  engine::EngineStats Stats() const override;
+  engine::EngineProgress progress() const;
+
+  // What GetTokenizer ships.
+  const std::string& tokenizer_bytes() const { return tokenizer_bytes_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const std::string& isa() const { return isa_; }
+  int32_t threads() const { return threads_; }
+
+ private:
+  ModelHost() = default;
+
+  v1::ModelInfo info_;
+  std::string tokenizer_bytes_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::string isa_;
+  int32_t threads_ = 0;
+  uint32_t kv_blocks_ = 0;
+  std::unique_ptr<engine::Engine> engine_;  // until Start
+  std::unique_ptr<engine::EngineLoop> loop_;
+  engine::Engine* running_ = nullptr;
+};
+
+}  // namespace weft::worker

@@ -1,0 +1,175 @@
+"""What a client notices when workers die, stop or are crashed: nothing, or one clear error."""
+
+import asyncio
+import json
+import os
+import signal
+
+import httpx
+import pytest
+
+from mesh import wait_until
+
+STREAMS = 100
+TOKENS = 40
+
+
+def questions(model):
+    """Half greedy, half with a seed; each prompt is another."""
+    asked = []
+    for i in range(STREAMS):
+        ask = {"model": model, "prompt": f"Story {i}: The weaver of town number {i * 7} said",
+               "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
+        asked.append({**ask, "temperature": 0} if i % 2 == 0
+                     else {**ask, "temperature": 0.9, "top_p": 0.95, "seed": 1000 + i})
+    return asked
+
+
+async def stream_text(client, ask, arrived):
+    text, reason = "", None
+    async with client.stream("POST", "/v1/completions", json=ask) as response:
+        if response.status_code != 200:
+            raise AssertionError((await response.aread()).decode())
+        async for line in response.aiter_lines():
+            if not line.startswith("data: ") or line == "data: [DONE]":
+                continue
+            event = json.loads(line[6:])
+            assert "error" not in event, event
+            text += event["choices"][0]["text"]
+            reason = event["choices"][0]["finish_reason"] or reason
+            arrived[0] += 1
+    return text, reason
+
+
+async def all_streams(mesh, model, disturb=None):
+    """Texts of all streams; `disturb` runs once a good part of the output is out."""
+    arrived = [0]
+
+    async def disturber():
+        while arrived[0] < STREAMS * 5:
+            await asyncio.sleep(0.01)
+        disturb()
+
+    async with mesh.async_client() as client:
+        jobs = [stream_text(client, ask, arrived) for ask in questions(model)]
+        if disturb:
+            jobs.append(disturber())
+        return (await asyncio.gather(*jobs))[:STREAMS]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two workers, a key without a limit that matters, and what 100 undisturbed streams say."""
+    from mesh import Mesh
+    mesh = Mesh(workers=2, extra={"scheduler": {"silent_timeout": "2s"}}).start()
+    with mesh.client() as client:
+        model = client.get("/v1/models").json()["data"][0]["id"]
+    calm = asyncio.run(all_streams(mesh, model))
+    assert all(reason == "length" for _, reason in calm)
+    yield mesh, model, calm
+    mesh.clean_up()
+
+
+@pytest.mark.timeout(300)
+def test_kill_9_of_a_worker_changes_no_text(pair):
+    mesh, model, calm = pair
+    stormy = asyncio.run(all_streams(mesh, model, lambda: mesh.kill("worker-1")))
+    assert [t for t, _ in stormy] == [t for t, _ in calm]
+    assert [r for _, r in stormy] == [r for _, r in calm]
+    wait_until(mesh.all_ready, 30)
+    assert mesh.services()["worker-1"]["restarts"] >= 1
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_that_is_stopped_and_woken_doubles_nothing(pair):
+    mesh, model, calm = pair
+    wait_until(mesh.all_ready, 30)
+    pid = mesh.pids()["worker-0"]
+
+    async def run():
+        task = asyncio.create_task(
+            all_streams(mesh, model, lambda: os.kill(pid, signal.SIGSTOP)))
+        await asyncio.wait([task], timeout=20)
+        os.kill(pid, signal.SIGCONT)  # it may still hold sequences that others have finished
+        return await task
+
+    stormy = asyncio.run(run())
+    assert [t for t, _ in stormy] == [t for t, _ in calm]
+    wait_until(mesh.all_ready, 30)
+
+
+@pytest.mark.timeout(120)
+def test_all_workers_dead_is_a_clear_503(fresh_mesh):
+    mesh = fresh_mesh(workers=1, extra={"scheduler": {"no_worker_timeout": "2s",
+                                                       "silent_timeout": "1500ms"}})
+    with mesh.client() as client:
+        model = client.get("/v1/models").json()["data"][0]["id"]
+        mesh.kill("worker-0", signal.SIGSTOP)
+        try:
+            response = client.post("/v1/completions", json={
+                "model": model, "prompt": "x", "max_tokens": 4}, timeout=60)
+            assert response.status_code == 503, response.text
+            assert int(response.headers["retry-after"]) >= 1
+            assert "worker" in response.json()["error"]["message"]
+        finally:
+            mesh.kill("worker-0", signal.SIGCONT)
+
+        def works():
+            return client.post("/v1/completions", json={
+                "model": model, "prompt": "x", "max_tokens": 4}).status_code == 200
+
+        wait_until(works, 30)
+
+
+@pytest.mark.timeout(180)
+def test_a_request_that_crashes_every_worker_fails_alone(fresh_mesh):
+    mesh = fresh_mesh(
+        workers=2, environment={"WEFT_ALLOW_FAULT_INJECTION": "1"},
+        extra={"worker": {"fault_injection": {"crash_text": "<<crash>>",
+                                              "crash_after_tokens": 1}}})
+
+    async def run():
+        async with mesh.async_client() as client:
+            model = (await client.get("/v1/models")).json()["data"][0]["id"]
+            others = [asyncio.create_task(client.post("/v1/completions", json={
+                "model": model, "prompt": f"Number {i} is", "max_tokens": 60, "ignore_eos": True,
+                "temperature": 0})) for i in range(6)]
+            await asyncio.sleep(0.3)
+            poison = await client.post("/v1/completions", json={
+                "model": model, "prompt": "<<crash>>", "max_tokens": 4})
+            return poison, await asyncio.gather(*others)
+
+    poison, others = asyncio.run(run())
+    assert poison.status_code == 500, poison.text
+    assert poison.json()["error"]["type"] == "server_error"
+    assert [r.status_code for r in others] == [200] * len(others), [r.text for r in others]
+    for response in others:
+        assert response.json()["usage"]["completion_tokens"] == 60
+
+
+@pytest.mark.timeout(120)
+def test_sigterm_drains_running_streams_and_everything_exits_0(fresh_mesh):
+    mesh = fresh_mesh(workers=1)
+
+    async def run():
+        async with mesh.async_client() as client:
+            model = (await client.get("/v1/models")).json()["data"][0]["id"]
+            arrived = [0]
+            task = asyncio.create_task(stream_text(client, {
+                "model": model, "prompt": "Once", "max_tokens": 60, "ignore_eos": True,
+                "stream": True, "temperature": 0}, arrived))
+            while arrived[0] < 3:
+                await asyncio.sleep(0.01)
+            mesh.process.terminate()
+            await asyncio.sleep(0.3)
+            with pytest.raises(httpx.HTTPError):
+                ready = await client.get("/ready", headers={"connection": "close"})
+                ready.raise_for_status()
+            return await task
+
+    text, reason = asyncio.run(run())
+    assert reason == "length" and text
+    assert mesh.process.wait(60) == 0, mesh.tail()
+    for name in ("gateway", "scheduler", "worker-0", "scanner", "collector"):
+        last = (mesh.home / "logs" / f"{name}.log").read_text().splitlines()[-1]
+        assert last == "-- exited with 0", f"{name}: {last}"

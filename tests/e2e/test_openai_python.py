@@ -1,0 +1,154 @@
+"""The official openai client for Python, unmodified."""
+
+import asyncio
+
+import openai
+import pytest
+
+from mesh import model_path
+
+MESSAGES = [{"role": "user", "content": "Say hello."}]
+
+
+def test_models_are_listed_and_found(client, model):
+    assert model in [m.id for m in client.models.list()]
+    assert client.models.retrieve(model).object == "model"
+
+
+def test_chat_answers_with_text_usage_and_a_reason(client, model):
+    answer = client.chat.completions.create(
+        model=model, messages=MESSAGES, max_tokens=12, temperature=0)
+    choice = answer.choices[0]
+    assert answer.object == "chat.completion" and answer.id.startswith("chatcmpl-")
+    assert choice.message.role == "assistant" and choice.message.content
+    assert choice.finish_reason in ("stop", "length")
+    assert answer.usage.prompt_tokens > 5
+    assert 1 <= answer.usage.completion_tokens <= 12
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_streamed_chunks_add_up_to_the_whole_answer(client, model):
+    asked = dict(model=model, messages=MESSAGES, max_tokens=24, temperature=0)
+    whole = client.chat.completions.create(**asked)
+    chunks = list(client.chat.completions.create(
+        **asked, stream=True, stream_options={"include_usage": True}))
+    assert {c.object for c in chunks} == {"chat.completion.chunk"}
+    assert len({c.id for c in chunks}) == 1
+    assert chunks[0].choices[0].delta.role == "assistant"
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content
+    reasons = [c.choices[0].finish_reason for c in chunks if c.choices]
+    assert reasons[-1] == whole.choices[0].finish_reason
+    assert all(reason is None for reason in reasons[:-1])
+    assert chunks[-1].choices == [] and chunks[-1].usage.total_tokens == whole.usage.total_tokens
+
+
+def test_without_include_usage_no_chunk_has_usage(client, model):
+    for chunk in client.chat.completions.create(
+            model=model, messages=MESSAGES, max_tokens=4, stream=True):
+        assert chunk.usage is None and len(chunk.choices) == 1
+
+
+def test_async_client_streams_several_at_once(mesh, model):
+    async def one(client, number):
+        stream = await client.chat.completions.create(
+            model=model, max_tokens=8, temperature=0, stream=True,
+            messages=[{"role": "user", "content": f"Count to {number}."}])
+        return "".join([c.choices[0].delta.content or "" async for c in stream])
+
+    async def all_of_them():
+        async with openai.AsyncOpenAI(
+                base_url=f"{mesh.url}/v1", api_key=mesh.admin_key) as client:
+            return await asyncio.gather(*(one(client, n) for n in range(8)))
+
+    assert all(asyncio.run(all_of_them()))
+
+
+def test_completions_echo_nothing_and_stop_before_the_stop_string(client, model):
+    asked = dict(model=model, prompt="1 2 3 4 5 6", max_tokens=16, temperature=0)
+    free = client.completions.create(**asked).choices[0]
+    assert free.text and not free.text.startswith("1 2 3")
+    stop = free.text[3:6]
+    held = client.completions.create(**asked, stop=[stop]).choices[0]
+    assert held.finish_reason == "stop"
+    assert held.text == free.text[: free.text.index(stop)]
+
+
+def test_the_length_limit_is_a_finish_reason(client, model):
+    answer = client.completions.create(
+        model=model, prompt="Once upon a time", max_tokens=3, temperature=0)
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 3
+
+
+def test_a_seed_repeats_the_text_and_another_one_changes_it(client, model):
+    def ask(seed):
+        return client.chat.completions.create(
+            model=model, messages=MESSAGES, max_tokens=24, temperature=1.0, seed=seed,
+        ).choices[0].message.content
+
+    assert ask(7) == ask(7)
+    assert len({ask(seed) for seed in (1, 2, 3)}) > 1
+
+
+def test_n_choices_are_numbered_and_greedy_ones_are_equal(client, model):
+    answer = client.chat.completions.create(
+        model=model, messages=MESSAGES, max_tokens=8, temperature=0, n=3)
+    assert sorted(c.index for c in answer.choices) == [0, 1, 2]
+    assert len({c.message.content for c in answer.choices}) == 1
+
+
+def test_logprobs_cover_every_token_with_alternatives_and_bytes(client, model):
+    answer = client.chat.completions.create(
+        model=model, messages=MESSAGES, max_tokens=6, temperature=0, logprobs=True, top_logprobs=3)
+    content = answer.choices[0].logprobs.content
+    # The end-of-sequence token is counted but has no text.
+    assert len(content) in (answer.usage.completion_tokens, answer.usage.completion_tokens - 1)
+    for token in content:
+        assert token.logprob <= 0 and len(token.top_logprobs) == 3
+        assert token.bytes is not None
+        # Greedy: the chosen one is the likeliest.
+        assert token.logprob == pytest.approx(max(t.logprob for t in token.top_logprobs), abs=1e-4)
+
+
+def test_logit_bias_forbids_or_forces_a_token(client, model, weftctl):
+    def first(**values):
+        return client.completions.create(
+            model=model, prompt="The capital of France is", max_tokens=1, temperature=0,
+            **values).choices[0].text
+
+    def id_of(text):
+        (token,) = weftctl("tokenize", model_path(), "--no-special", input=text).stdout.split()
+        return token
+
+    free = first()
+    assert free and first(logit_bias={id_of(free): -100}) != free
+    assert free != " blue" and first(logit_bias={id_of(" blue"): 100}) == " blue"
+
+
+def test_errors_are_the_classes_that_the_client_knows(mesh, client, model):
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.chat.completions.create(model="no-such-model", messages=MESSAGES)
+    assert unknown.value.body["code"] == "model_not_found"
+    with pytest.raises(openai.BadRequestError) as bad:
+        client.chat.completions.create(model=model, messages=MESSAGES, temperature=9)
+    assert bad.value.body["param"] == "temperature"
+    stranger = openai.OpenAI(base_url=f"{mesh.url}/v1", api_key="weft_wrong", max_retries=0)
+    with pytest.raises(openai.AuthenticationError):
+        stranger.models.list()
+
+
+def test_a_client_side_timeout_is_a_timeout(mesh, model):
+    hasty = openai.OpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.admin_key, max_retries=0,
+                          timeout=0.05)
+    with pytest.raises(openai.APITimeoutError):
+        hasty.chat.completions.create(model=model, messages=MESSAGES, max_tokens=200)
+
+
+def test_a_stream_can_be_closed_early(client, model):
+    stream = client.chat.completions.create(
+        model=model, messages=MESSAGES, max_tokens=200, stream=True)
+    for _, _ in zip(range(3), stream):
+        pass
+    stream.close()
+    assert client.models.list().data

@@ -1,0 +1,194 @@
+"""Metrics, logs, the binaries' flags and the launcher."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import httpx
+import pytest
+
+from mesh import BIN, ROOT, Mesh, model_path, wait_until
+
+BINARIES = ["weft-gateway", "weft-scheduler", "weft-worker", "weft-scanner", "weft-collector"]
+
+
+@pytest.mark.parametrize("binary", BINARIES + ["weftctl"])
+def test_every_binary_has_help_and_version(binary):
+    for flag, word in (("--help", "--version"), ("--version", binary)):
+        done = subprocess.run([BIN / binary, flag], capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0 and word in done.stdout, done
+    command = [BIN / binary, *(["status"] if binary == "weftctl" else []), "--no-such-flag"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and "no-such-flag" in done.stderr
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_print_config_shows_what_loads_again(binary, tmp_path):
+    # What has no default: the supervisor gives it.
+    given = {"weft-worker": ["--set", 'worker.listen=["unix:/tmp/w"]', "--set", "worker.model=/m"],
+             "weft-scheduler": ["--set", 'scheduler.listen=["unix:/tmp/s"]']}.get(binary, [])
+
+    def printed(*args):
+        done = subprocess.run([BIN / binary, *args, *given, "--print-config"],
+                              capture_output=True, text=True, timeout=30, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    once = printed("--config", "deploy/dev/mesh.yaml")
+    (tmp_path / "again.yaml").write_text(once)
+    assert printed("--config", str(tmp_path / "again.yaml")) == once
+
+
+def test_weftctl_prints_the_configuration_of_the_whole_mesh(tmp_path):
+    command = [BIN / "weftctl", "--config", "deploy/dev/mesh.yaml", "--print-config"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT,
+                          env={**os.environ, "WEFT_HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    sections = re.findall(r"^(\w+):$", done.stdout, re.M)
+    assert sorted(sections) == sorted([b.removeprefix("weft-") for b in BINARIES] + ["telemetry"])
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("gateway:\n  no_such_key: 1\n")
+    done = subprocess.run([BIN / "weftctl", "--config", bad, "--print-config"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "bad.yaml:2" in done.stderr
+
+
+@pytest.mark.parametrize("binary", BINARIES)
+def test_an_unknown_key_is_an_error_with_file_and_line(binary, tmp_path):
+    section = binary.removeprefix("weft-")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(f"{section}:\n  no_such_key: 1\n")
+    done = subprocess.run([BIN / binary, "--config", bad, "--print-config"], capture_output=True,
+                          text=True, timeout=30)
+    assert done.returncode == 2
+    assert "bad.yaml:2" in done.stderr and "no_such_key" in done.stderr
+
+
+def test_the_configuration_reference_is_what_the_binaries_say():
+    made = subprocess.run([ROOT / "deploy/dev/make_config_reference.sh", BIN], capture_output=True,
+                          text=True, check=True, timeout=60).stdout
+    assert made == (ROOT / "docs/configuration.md").read_text(), (
+        "run deploy/dev/make_config_reference.sh build/dev/bin > docs/configuration.md")
+
+
+def test_metrics_have_the_promised_names(mesh, model):
+    with mesh.client() as client:
+        client.post("/generate", json={"prompt": "def f():", "max_tokens": 4,
+                                       "language": "python"})
+        client.post("/predict", json={"model_id": "none", "input": "x"})
+    url = f"http://127.0.0.1:{mesh.admin_port('gateway')}/metrics"
+    # The rate is counted once a second.
+    wait_until(lambda: re.search(r"^http_requests_per_second \S", httpx.get(url).text, re.M))
+    gateway = httpx.get(url).text
+    for name, labels in (("http_requests_total", ["method", "endpoint", "status"]),
+                         ("http_requests_active", []), ("http_requests_per_second", []),
+                         ("code_gen_requests_total", ["language", "status"]),
+                         ("prediction_errors_total", ["model_id", "error_type"]),
+                         ("model_info", ["version", "framework"]), ("active_requests", [])):
+        found = re.search(rf"^{name}({{.*}})? ", gateway, re.M)
+        assert found and all(f'{label}="' in found[0] for label in labels), name
+    for name, label, buckets in (
+            ("http_request_duration_seconds", "endpoint",
+             [.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10]),
+            ("model_inference_duration_seconds", "model_id", [.01, .05, .1, .25, .5, 1, 2.5, 5]),
+            ("code_gen_duration_seconds", "language", [.1, .25, .5, 1, 2.5, 5, 10]),
+            ("code_gen_tokens", "language", [10, 50, 100, 256, 512, 1024, 2048])):
+        samples = re.findall(rf'^{name}_bucket{{.*{label}="[^"]*".*}}', gateway, re.M)
+        bounds = {float(re.search('le="([^"]*)"', sample)[1]) for sample in samples}
+        assert sorted(bounds) == [*buckets, float("inf")], name
+    worker = httpx.get(f"http://127.0.0.1:{mesh.admin_port('worker-0')}/metrics").text
+    for name in ("weft_num_requests_running", "weft_num_requests_waiting", "weft_kv_cache_usage_perc",
+                 "weft_time_to_first_token_seconds_bucket", "weft_inter_token_latency_seconds_bucket",
+                 "model_memory_bytes"):
+        assert re.search(rf"^{name}[{{ ]", worker, re.M), name
+    for service in mesh.services():
+        assert mesh.metrics(service), service
+
+
+def test_admin_ports_answer_health_and_ready(mesh):
+    for service in mesh.services().values():
+        for page in ("health", "ready"):
+            response = httpx.get(f"http://127.0.0.1:{service['admin_port']}/{page}")
+            assert response.status_code == 200, (service["name"], page, response.text)
+
+
+def test_the_admin_key_file_is_private(mesh):
+    assert (mesh.home / "admin.key").stat().st_mode & 0o777 == 0o600
+    assert mesh.output.read_text().count(mesh.admin_key) == 1, "shown once"
+    for log in (mesh.home / "logs").glob("*.log"):
+        assert mesh.admin_key not in log.read_text(), f"{log.name} holds the key"
+
+
+def test_a_second_start_says_that_it_is_running(mesh, weftctl):
+    done = weftctl("supervise", "--home", mesh.home, "--config", mesh.config_file, "--model",
+                   model_path())
+    assert "running here already" in done.stdout
+
+
+def test_a_taken_port_is_named_with_its_owner(mesh, weftctl, tmp_path):
+    done = weftctl("supervise", "--home", tmp_path, "--config", mesh.config_file, "--model",
+                   model_path(), check=False)
+    assert done.returncode == 1
+    assert re.search(r"port 127\.0\.0\.1:\d+ is taken by weft-\S+ \(pid \d+\)", done.stderr)
+    assert not (tmp_path / "admin.key").exists()
+
+
+def test_status_and_down_through_the_launcher(fresh_mesh):
+    mesh = fresh_mesh(workers=1)
+    environment = {**os.environ, "WEFT_HOME": str(mesh.home)}
+    # The launcher takes the newest build that there is; it must be this one.
+    status = subprocess.run([BIN / "weftctl", "status", "--json"], env=environment,
+                            capture_output=True, text=True, timeout=30)
+    assert status.returncode == 0
+    assert {s["name"]: s["state"] for s in json.loads(status.stdout)["services"]} == {
+        name: "ready" for name in ("collector", "scanner", "worker-0", "scheduler", "gateway")}
+    down = subprocess.run([BIN / "weftctl", "down"], env=environment, capture_output=True,
+                          text=True, timeout=90)
+    assert down.returncode == 0 and "stopped" in down.stdout
+    assert mesh.process.wait(10) == 0
+    again = subprocess.run([BIN / "weftctl", "status"], env=environment, capture_output=True,
+                           text=True, timeout=30)
+    assert again.returncode == 3 and "nothing runs" in again.stdout
+
+
+def test_a_service_that_dies_is_started_again(fresh_mesh):
+    mesh = fresh_mesh(workers=1)
+    for name in ("scanner", "collector", "scheduler", "gateway"):
+        mesh.kill(name, signal.SIGKILL)
+    wait_until(lambda: all(s["restarts"] == 1 for n, s in mesh.services().items()
+                           if n != "worker-0") and mesh.all_ready(), 40)
+    with mesh.client() as client:
+        def works():
+            model = client.get("/v1/models").json()["data"]
+            return model and client.post("/v1/completions", json={
+                "model": model[0]["id"], "prompt": "x", "max_tokens": 2}).status_code == 200
+
+        wait_until(works, 20)
+
+
+def test_a_detached_mesh_returns_when_ready_and_stops(tmp_path):
+    mesh = Mesh(workers=1)
+    try:
+        done = subprocess.run(
+            mesh.command("supervise", "--detach", "--config", str(mesh.config_file), "--model",
+                         str(model_path())), capture_output=True, text=True, timeout=120, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        assert mesh.url in done.stdout and mesh.admin_key in done.stdout
+        assert "curl -N" in done.stdout and "python3 -c" in done.stdout
+        with mesh.client() as client:
+            assert client.get("/v1/models").status_code == 200
+    finally:
+        subprocess.run(mesh.command("down"), timeout=90, check=True)
+        mesh.clean_up()
+
+
+def test_a_bad_configuration_starts_nothing(tmp_path, weftctl):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("gateway:\n  databse: /x\n")
+    done = weftctl("supervise", "--home", tmp_path / "home", "--config", bad, "--model",
+                   model_path(), check=False)
+    assert done.returncode == 2
+    assert "bad.yaml:2" in done.stderr and "did you mean 'database'" in done.stderr
+    assert not (tmp_path / "home/logs/gateway.log").exists()

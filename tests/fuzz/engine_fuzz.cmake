@@ -1,0 +1,1 @@
+set(weft_fuzz_deps_engine weft::engine weft::fake_model)

@@ -1,0 +1,52 @@
+// A TCP client that sends exactly the bytes it is told to, for tests of servers.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace weft::test {
+
+class RawHttp {
+ public:
+  explicit RawHttp(uint16_t port);  // connects to 127.0.0.1; throws when it cannot
+  ~RawHttp();
+  RawHttp(const RawHttp&) = delete;
+  RawHttp& operator=(const RawHttp&) = delete;
+
+  bool Send(std::string_view bytes);  // all of them; false when the peer is gone
+  void ShutdownSend();
+  void Close();
+  void Reset();  // RST
+  void SetReceiveBuffer(int bytes);
+
+  // Reads until `until` is found, the peer closes, or the time is over; what was read so far.
+  std::string ReadUntil(std::string_view until,
+                        std::chrono::milliseconds wait = std::chrono::seconds(10));
+  std::string ReadToEnd(std::chrono::milliseconds wait = std::chrono::seconds(10));
+
+  struct Answer {
+    int status = 0;
+    std::string head;
+    std::string body;  // chunks joined
+    bool complete = false;
+    std::string Header(std::string_view name) const;
+  };
+  // One whole answer by Content-Length, chunks or end of connection.
+  Answer ReadAnswer(std::chrono::milliseconds wait = std::chrono::seconds(10));
+  bool PeerClosed(std::chrono::milliseconds wait);
+
+ private:
+  bool Fill(std::chrono::steady_clock::time_point end);
+  int fd_ = -1;
+  bool eof_ = false;
+  std::string buffer_;
+};
+
+// One request on a connection of its own.
+RawHttp::Answer HttpRequest(uint16_t port, std::string_view method, std::string_view target,
+                            std::string_view body = {}, std::string_view headers = {});
+
+}  // namespace weft::test

@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <numeric>
+
+#include "tests/support/catch.h"
+#include "tests/unit/ops/op_fixture.h"
+
+namespace weft {
+namespace {
+
+using test::CpuContext;
+using test::RandomFloats;
+using test::SameBits;
+
+// One sequence of `tokens`, its pages in a shuffled order.
+struct Case {
+  Case(int tokens, int heads, int kv_heads, int head_dim, int block_tokens)
+      : tokens(tokens), heads(heads) {
+    shape = {DType::kF16, block_tokens, kv_heads, head_dim};
+    const int blocks = (tokens + block_tokens - 1) / block_tokens;
+    table.resize(static_cast<size_t>(blocks));
+    std::iota(table.begin(), table.end(), 0);
+    std::shuffle(table.begin(), table.end(), std::mt19937(1));
+    // Unwritten cache is not a number: whatever touches it shows.
+    k.assign(static_cast<size_t>(blocks * shape.page_elements()), 0x7e00);
+    v = k;
+    const auto q_width = static_cast<size_t>(heads * head_dim);
+    const auto kv_width = static_cast<size_t>(kv_heads * head_dim);
+    const auto n = static_cast<size_t>(tokens);
+    queries = RandomFloats(n * q_width, 21);
+    keys = RandomFloats(n * kv_width, 22);
+    values = RandomFloats(n * kv_width, 23);
+    const std::vector<float> angles = RandomFloats(n * static_cast<size_t>(head_dim / 2), 24, 3.0f);
+    for (int t = 0; t < tokens; ++t) {
+      const size_t first = static_cast<size_t>(t * (head_dim / 2));
+      for (int i = 0; i < head_dim / 2; ++i) cos_sin.push_back(std::cos(angles[first + i]));
+      for (int i = 0; i < head_dim / 2; ++i) cos_sin.push_back(std::sin(angles[first + i]));
+      slots.push_back(table[t / block_tokens] * block_tokens + t % block_tokens);
+    }
+  }
+
+  // Rope, cache and attention in chunks of `chunk` rows; the outputs of all tokens.
+  std::vector<float> Run(const OpTable& ops, OpContext& context, int chunk) {
+    const auto q_width = static_cast<int64_t>(heads) * shape.head_dim;
+    const auto kv_width = static_cast<int64_t>(shape.kv_heads) * shape.head_dim;
+    std::vector<float> q = queries;
+    std::vector<float> out(queries.size());
+    for (int begin = 0; begin < tokens; begin += chunk) {
+      const int rows = std::min(chunk, tokens - begin);
+      const KvLayer cache{k.data(), v.data()};
+      ops.rope_and_cache(
+          {.q = q.data() + begin * q_width,
+           .k = keys.data() + begin * kv_width,
+           .v = values.data() + begin * kv_width,
+           .cos_sin = cos_sin.data() + begin * shape.head_dim,
+           .rows = rows,
+           .heads = heads,
+           .rope_dim = shape.head_dim,
+           .neighbours = neighbours,
+           .slots = std::span(slots).subspan(static_cast<size_t>(begin), static_cast<size_t>(rows)),
+           .cache = cache,
+           .shape = shape},
+          context);
+      const AttentionSequence sequence{0, rows, begin, table.data()};
+      Activations view;
+      view.data = out.data() + begin * q_width;
+      view.width = q_width;
+      ops.paged_attention({.q = q.data() + begin * q_width,
+                           .rows = rows,
+                           .heads = heads,
+                           .scale = 0.125f,
+                           .sequences = {&sequence, 1},
+                           .cache = cache,
+                           .shape = shape,
+                           .out = view},
+                          context);
+    }
+    return out;
+  }
+
+  int tokens, heads;
+  bool neighbours = true;
+  KvShape shape;
+  std::vector<int32_t> table, slots;
+  std::vector<uint16_t> k, v;
+  std::vector<float> queries, keys, values, cos_sin;
+};
+
+TEST_CASE("PagedAttention agrees with the oracle for awkward shapes", "[ops]") {
+  for (const auto& [tokens, heads, kv_heads, dim, block] : {std::tuple{1, 1, 1, 16, 16},
+                                                            {63, 3, 1, 32, 64},
+                                                            {64, 9, 3, 64, 64},
+                                                            {65, 4, 4, 48, 16},
+                                                            {150, 8, 2, 64, 32},
+                                                            {200, 5, 1, 128, 48}}) {
+    Case expected_case(tokens, heads, kv_heads, dim, block);
+    Case actual_case(tokens, heads, kv_heads, dim, block);
+    expected_case.neighbours = actual_case.neighbours = tokens % 2 == 0;
+    CpuContext cpu(AvailableIsas().back(), 2);
+    const std::vector<float> expected = expected_case.Run(RefOps(), cpu.context, tokens);
+    const std::vector<float> actual = actual_case.Run(CpuOps(), cpu.context, tokens);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      REQUIRE(actual[i] == Approx(expected[i]).margin(2e-5));
+    }
+  }
+}
+
+TEST_CASE("PagedAttention gives the same bits whatever chunk, page, thread and level", "[ops]") {
+  CpuContext scalar(Isa::kScalar);
+  const std::vector<float> expected = Case(140, 6, 2, 32, 64).Run(CpuOps(), scalar.context, 140);
+  for (const Isa isa : AvailableIsas()) {
+    for (const int chunk : {1, 7, 64, 65, 140}) {
+      for (const int block : {16, 64, 80, 128}) {
+        CpuContext cpu(isa, 1 + chunk % 3);
+        REQUIRE(SameBits(Case(140, 6, 2, 32, block).Run(CpuOps(), cpu.context, chunk), expected));
+      }
+    }
+  }
+}
+
+TEST_CASE("PagedAttention never lets a later token touch an earlier one", "[ops]") {
+  CpuContext cpu(AvailableIsas().back());
+  Case plain(100, 3, 1, 64, 64);
+  Case poisoned(100, 3, 1, 64, 64);
+  // Infinite keys and values from token 70 on.
+  std::fill(poisoned.keys.begin() + 70 * 64, poisoned.keys.end(), 1e9f);
+  std::fill(poisoned.values.begin() + 70 * 64, poisoned.values.end(), 1e9f);
+  const std::vector<float> a = plain.Run(CpuOps(), cpu.context, 100);
+  const std::vector<float> b = poisoned.Run(CpuOps(), cpu.context, 100);
+  REQUIRE(SameBits({a.begin(), a.begin() + 70 * 192}, {b.begin(), b.begin() + 70 * 192}));
+}
+
+}  // namespace
+}  // namespace weft

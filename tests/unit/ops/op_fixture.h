@@ -1,0 +1,122 @@
+// Random weights and activations for op tests.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "libs/base/status.h"
+#include "libs/device/cpu_features.h"
+#include "libs/device/thread_team.h"
+#include "libs/ops/op_table.h"
+#include "libs/tensor/half.h"
+
+namespace weft::test {
+
+inline std::vector<float> RandomFloats(size_t count, uint32_t seed, float scale = 1.0f) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0.0f, scale);
+  std::vector<float> out(count);
+  for (float& value : out) value = normal(random);
+  return out;
+}
+
+// A weight in its file format, with random bits and small random scales.
+struct RawWeight {
+  RawWeight(DType type, int64_t rows, int64_t cols, uint32_t seed) {
+    std::mt19937 random(seed);
+    weight.type = type;
+    weight.rows = rows;
+    weight.cols = cols;
+    bytes.resize(*BytesFor(type, rows * cols));
+    if (BlockSize(type) == 1) {
+      std::normal_distribution<float> normal(0.0f, 0.05f);
+      for (int64_t i = 0; i < rows * cols; ++i) PutPlain(i, normal(random));
+    } else {
+      for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+      std::uniform_real_distribution<float> scale(-0.02f, 0.02f);
+      const int64_t block = BlockBytes(type);
+      for (size_t b = 0; b < bytes.size(); b += static_cast<size_t>(block)) {
+        PutHalf(b + (type == DType::kQ6_K ? 208 : 0),
+                scale(random) / (type == DType::kQ6_K ? 64 : 1));
+        if (type == DType::kQ4_1) PutHalf(b + 2, scale(random));
+      }
+    }
+    weight.raw = bytes.data();
+  }
+  void PutHalf(size_t at, float value) {
+    const uint16_t half = FloatToHalf(value);
+    std::memcpy(&bytes[at], &half, 2);
+  }
+  void PutPlain(int64_t i, float value) {
+    if (weight.type == DType::kF32) {
+      std::memcpy(&bytes[static_cast<size_t>(4 * i)], &value, 4);
+    } else if (weight.type == DType::kF16) {
+      PutHalf(static_cast<size_t>(2 * i), value);
+    } else {
+      uint32_t bits;
+      std::memcpy(&bits, &value, 4);
+      const auto high = static_cast<uint16_t>(bits >> 16);
+      std::memcpy(&bytes[static_cast<size_t>(2 * i)], &high, 2);
+    }
+  }
+
+  std::vector<uint8_t> bytes;
+  Weight weight;
+};
+
+// Activations with their quantised form.
+struct QuantizedActivations {
+  QuantizedActivations(std::vector<float> values, int64_t width, const cpu::Kernels& kernels)
+      : data(std::move(values)) {
+    const auto rows = static_cast<int64_t>(data.size()) / width;
+    const size_t blocks = width % 32 == 0 ? data.size() / 32 : 0;
+    q.resize(blocks * 32);
+    scale.resize(blocks);
+    scaled_sum.resize(blocks);
+    minus128sum.resize(2 * blocks);
+    view.data = data.data();
+    view.width = width;
+    if (blocks == 0) return;
+    view.quantized = {q.data(), scale.data(), scaled_sum.data(), minus128sum.data(), rows};
+    for (int64_t r = 0; r < rows; ++r) {
+      kernels.quantize(view.row(r), width, view.quantized.from(r));
+    }
+  }
+  // The values that the int8 form stands for, [rows, width].
+  std::vector<float> Dequantized() const {
+    std::vector<float> out(q.size());
+    const int64_t rows = view.quantized.stride;
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = 0; i < view.width; ++i) {
+        const int64_t at = i / 32 * rows + r;
+        out[r * view.width + i] = static_cast<float>(q[at * 32 + i % 32]) * scale[at];
+      }
+    }
+    return out;
+  }
+
+  std::vector<float> data;
+  std::vector<int8_t> q;
+  std::vector<float> scale, scaled_sum;
+  std::vector<int32_t> minus128sum;
+  Activations view;
+};
+
+struct CpuContext {
+  explicit CpuContext(Isa isa, int threads = 1) : team({.threads = threads}) {
+    context.team = &team;
+    context.kernels = &cpu::GetKernels(isa);
+    context.scratch.resize(static_cast<size_t>(threads));
+  }
+  ThreadTeam team;
+  OpContext context;
+};
+
+inline bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+}  // namespace weft::test

@@ -1,0 +1,119 @@
+#include <cmath>
+#include <limits>
+
+#include "tests/support/catch.h"
+#include "tests/unit/ops/op_fixture.h"
+
+namespace weft {
+namespace {
+
+using test::RandomFloats;
+using test::SameBits;
+
+constexpr int kWidths[] = {1, 15, 16, 17, 48, 576, 1000};
+
+TEST_CASE("RmsNorm is near fp64 and the same on every instruction set", "[ops]") {
+  for (const int n : kWidths) {
+    const std::vector<float> x = RandomFloats(static_cast<size_t>(n), 1, 3.0f);
+    const std::vector<float> weight = RandomFloats(static_cast<size_t>(n), 2);
+    std::vector<float> expected(x.size());
+    cpu::GetKernels(Isa::kScalar).rms_norm(x.data(), weight.data(), n, 1e-5f, expected.data());
+    double squares = 0;
+    for (const float value : x) squares += static_cast<double>(value) * value;
+    const double inverse = 1 / std::sqrt(squares / n + 1e-5);
+    for (size_t i = 0; i < x.size(); ++i) {
+      REQUIRE(expected[i] == Approx(x[i] * inverse * weight[i]).epsilon(1e-6));
+    }
+    for (const Isa isa : AvailableIsas()) {
+      std::vector<float> out = x;  // in place
+      cpu::GetKernels(isa).rms_norm(out.data(), weight.data(), n, 1e-5f, out.data());
+      REQUIRE(SameBits(out, expected));
+    }
+  }
+}
+
+TEST_CASE("SwiGlu is near fp64 over its whole range and the same everywhere", "[ops]") {
+  std::vector<float> gate = RandomFloats(997, 4, 8.0f);
+  gate[0] = 200.0f;
+  gate[1] = -200.0f;
+  gate[2] = 0.0f;
+  gate[3] = -0.0f;
+  const std::vector<float> up = RandomFloats(997, 5);
+  std::vector<float> expected(gate.size());
+  cpu::GetKernels(Isa::kScalar).swiglu(gate.data(), up.data(), 997, expected.data());
+  for (size_t i = 0; i < gate.size(); ++i) {
+    const double exact = gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))) * up[i];
+    REQUIRE(expected[i] == Approx(exact).epsilon(1e-6).margin(1e-30));
+  }
+  for (const Isa isa : AvailableIsas()) {
+    std::vector<float> out(gate.size());
+    cpu::GetKernels(isa).swiglu(gate.data(), up.data(), 997, out.data());
+    REQUIRE(SameBits(out, expected));
+  }
+}
+
+TEST_CASE("Add adds whole rows of any width", "[ops]") {
+  for (const Isa isa : AvailableIsas()) {
+    for (const int n : kWidths) {
+      std::vector<float> x = RandomFloats(static_cast<size_t>(n), 6);
+      const std::vector<float> before = x;
+      const std::vector<float> delta = RandomFloats(static_cast<size_t>(n), 7);
+      cpu::GetKernels(isa).add(x.data(), delta.data(), n);
+      for (size_t i = 0; i < x.size(); ++i) REQUIRE(x[i] == before[i] + delta[i]);
+    }
+  }
+}
+
+struct Quantized {
+  explicit Quantized(size_t n) : q(n), scale(n / 32), scaled_sum(n / 32), minus128sum(n / 16) {}
+  cpu::QuantizedRows row() {
+    return {q.data(), scale.data(), scaled_sum.data(), minus128sum.data(), 1};
+  }
+  std::vector<int8_t> q;
+  std::vector<float> scale, scaled_sum;
+  std::vector<int32_t> minus128sum;
+};
+
+TEST_CASE("Quantize rounds to the nearest of 255 steps and is the same everywhere", "[ops]") {
+  std::vector<float> x = RandomFloats(576, 8, 2.0f);
+  std::fill_n(x.begin() + 64, 32, 0.0f);
+  std::fill_n(x.begin() + 96, 32, 1e-38f);
+  x[130] = 1e30f;
+  Quantized expected(x.size());
+  cpu::GetKernels(Isa::kScalar).quantize(x.data(), 576, expected.row());
+  for (size_t i = 0; i < x.size(); ++i) {
+    REQUIRE(std::abs(expected.q[i]) <= 127);
+    REQUIRE(std::abs(x[i] - expected.q[i] * expected.scale[i / 32]) <=
+            0.501f * expected.scale[i / 32] + 1e-37f);
+  }
+  for (size_t h = 0; h < x.size() / 16; ++h) {
+    int sum = 0;
+    for (int i = 0; i < 16; ++i) sum += expected.q[16 * h + static_cast<size_t>(i)];
+    REQUIRE(expected.minus128sum[h] == -128 * sum);
+  }
+  for (const Isa isa : AvailableIsas()) {
+    Quantized out(x.size());
+    cpu::GetKernels(isa).quantize(x.data(), 576, out.row());
+    REQUIRE(out.q == expected.q);
+    REQUIRE(SameBits(out.scale, expected.scale));
+    REQUIRE(SameBits(out.scaled_sum, expected.scaled_sum));
+    REQUIRE(out.minus128sum == expected.minus128sum);
+  }
+}
+
+TEST_CASE("Quantize keeps bytes in range for infinities and NaN, alike everywhere", "[ops]") {
+  std::vector<float> x = RandomFloats(64, 9);
+  x[3] = std::numeric_limits<float>::infinity();
+  x[40] = std::numeric_limits<float>::quiet_NaN();
+  Quantized expected(x.size());
+  cpu::GetKernels(Isa::kScalar).quantize(x.data(), 64, expected.row());
+  for (const int8_t q : expected.q) REQUIRE(std::abs(q) <= 127);
+  for (const Isa isa : AvailableIsas()) {
+    Quantized out(x.size());
+    cpu::GetKernels(isa).quantize(x.data(), 64, out.row());
+    REQUIRE(out.q == expected.q);
+  }
+}
+
+}  // namespace
+}  // namespace weft
