@@ -1,21 +1,19 @@
 #include "libs/model/model.h"
 
-#include <openssl/evp.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-#include "libs/base/ids.h"
 #include "libs/base/status.h"
 #include "libs/device/cpu_features.h"
 #include "libs/device/thread_team.h"
 #include "libs/gguf/gguf.h"
+#include "libs/model/model_source.h"
 #include "libs/model/transformer.h"
 #include "libs/model/weights.h"
 
@@ -56,13 +54,6 @@ class Pages {
   uint64_t bytes_ = 0;
 };
 
-std::string Sha256(const uint8_t* data, uint64_t bytes) {
-  std::array<uint8_t, 32> digest{};
-  unsigned int length = 0;
-  WEFT_CHECK(EVP_Digest(data, bytes, digest.data(), &length, EVP_sha256(), nullptr) == 1);
-  return Hex(digest);
-}
-
 absl::Status CheckOptions(const ModelOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return InvalidArgument("threads: expected a value in [0, {}], found {}", kMaxThreads,
@@ -79,8 +70,7 @@ absl::Status CheckOptions(const ModelOptions& options) {
 }  // namespace
 
 struct Model::State {
-  std::shared_ptr<const GgufFile> file;
-  bool mapped = false;
+  std::shared_ptr<const TensorSource> tensors;
   ModelConfig config;
   const OpTable* table = nullptr;
   std::string isa;
@@ -108,35 +98,36 @@ Model::~Model() = default;
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path,
                                                    const ModelOptions& options) {
-  WEFT_ASSIGN_OR_RETURN(std::shared_ptr<const GgufFile> file, GgufFile::Open(path));
-  absl::StatusOr<std::unique_ptr<Model>> model = Load(file, options, /*mapped=*/true);
+  WEFT_ASSIGN_OR_RETURN(ModelSource source, ModelSource::Open(path));
+  absl::StatusOr<std::unique_ptr<Model>> model = Load(std::move(source), options);
   if (!model.ok()) return Annotate(model.status(), path);
   return model;
 }
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const GgufFile> file,
                                                    const ModelOptions& options) {
-  return Load(std::move(file), options, /*mapped=*/false);
+  WEFT_ASSIGN_OR_RETURN(ModelSource source,
+                        ModelSource::FromGguf(std::move(file), /*mapped=*/false));
+  return Load(std::move(source), options);
 }
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::shared_ptr<const GgufFile> file,
-                                                   const ModelOptions& options, bool mapped) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
+                                                   const ModelOptions& options) {
   WEFT_RETURN_IF_ERROR(CheckOptions(options));
   auto state = std::make_unique<State>();
   const bool ref = options.table == ModelOptions::Table::kRef;
   WEFT_ASSIGN_OR_RETURN(const Isa isa, ResolveIsa(options.isa));
-  WEFT_ASSIGN_OR_RETURN(state->config, ModelConfig::FromGguf(*file));
+  state->config = std::move(source.config);
   const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
   state->team = std::make_unique<ThreadTeam>(ThreadTeam::Options{.threads = threads});
-  state->file = std::move(file);
-  state->mapped = mapped;
+  state->tensors = std::move(source.tensors);
   state->table = ref ? &RefOps() : &CpuOps();
   state->isa = ref ? "ref" : std::string(Name(isa));
   state->context.team = state->team.get();
   state->context.kernels = ref ? nullptr : &cpu::GetKernels(isa);
   state->context.scratch.resize(static_cast<size_t>(threads));
   state->shape = {options.kv_type, 0, state->config.kv_heads, state->config.head_dim};
-  WEFT_ASSIGN_OR_RETURN(state->weights, LoadWeights({*state->file, mapped, options.progress},
+  WEFT_ASSIGN_OR_RETURN(state->weights, LoadWeights({*state->tensors, options.progress},
                                                     state->config, *state->table, state->context));
   state->transformer =
       std::make_unique<Transformer>(state->config, state->weights, *state->table, state->context);
@@ -271,11 +262,12 @@ uint64_t Model::layer_progress() const { return state_->progress.load(std::memor
 std::string Model::weights_sha256() const {
   State& s = *state_;
   std::call_once(s.hashed, [&s] {
-    // A loaded model has tensors, and each knows its place in the file.
-    const GgufFile::Tensor& tensor = s.file->tensors().front();
-    const uint8_t* contents = tensor.data - tensor.offset;
-    s.sha256 = Sha256(contents, s.file->file_bytes());
-    if (s.mapped && s.isa != "ref") DropMappedPages(contents, s.file->file_bytes());
+    s.sha256 = s.tensors->Sha256();
+    // The ref table computes from the source's own bytes; the other has read them all by now.
+    if (s.isa == "ref") return;
+    for (const Tensor& tensor : s.tensors->tensors()) {
+      s.tensors->Release(tensor.data, tensor.bytes);
+    }
   });
   return s.sha256;
 }
@@ -291,9 +283,8 @@ std::string Model::numerics_class() const {
 
 uint64_t Model::memory_bytes() const {
   const State& s = *state_;
-  // The ref table computes from the file's own bytes.
-  const uint64_t weights =
-      s.weights.packed_bytes > 0 ? s.weights.packed_bytes : s.file->file_bytes();
+  // The ref table computes from the source's own bytes.
+  const uint64_t weights = s.weights.packed_bytes > 0 ? s.weights.packed_bytes : s.tensors->bytes();
   return weights + s.kv_bytes.load(std::memory_order_relaxed) + s.transformer->scratch_bytes();
 }
 

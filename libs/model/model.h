@@ -16,6 +16,7 @@
 namespace weft {
 
 class GgufFile;
+struct ModelSource;
 
 struct ModelOptions {
   enum class Table {
@@ -46,6 +47,8 @@ class Model final : public ModelRunner {
                                                      const ModelOptions& options);
   static absl::StatusOr<std::unique_ptr<Model>> Load(std::shared_ptr<const GgufFile> file,
                                                      const ModelOptions& options);
+  static absl::StatusOr<std::unique_ptr<Model>> Load(ModelSource source,
+                                                     const ModelOptions& options);
   ~Model() override;
 
   const ModelConfig& config() const override;
@@ -64,8 +67,6 @@ class Model final : public ModelRunner {
  private:
   struct State;
   explicit Model(std::unique_ptr<State> state);
-  static absl::StatusOr<std::unique_ptr<Model>> Load(std::shared_ptr<const GgufFile> file,
-                                                     const ModelOptions& options, bool mapped);
   std::unique_ptr<State> state_;
 };
 

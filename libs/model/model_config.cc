@@ -1,11 +1,6 @@
 #include "libs/model/model_config.h"
 
-#include <cmath>
-#include <limits>
-#include <optional>
-
 #include "libs/base/status.h"
-#include "libs/gguf/gguf.h"
 
 namespace weft {
 namespace {
@@ -18,179 +13,159 @@ constexpr int32_t kMaxHeadDim = 512;
 constexpr int32_t kMaxWidth = 1 << 20;
 constexpr int32_t kMaxVocab = 1 << 24;
 constexpr int32_t kMaxContext = 1 << 24;
+constexpr int32_t kMaxExperts = 4096;
+constexpr float kMaxScale = 1e6f;
 
-// Reads keys, remembering the first error, so that the list of keys reads as a list.
-class Reader {
+// Checks that remember the first error, so that the list of fields reads as a list.
+class Checker {
  public:
-  Reader(const GgufFile& file, std::string_view arch) : file_(file), arch_(arch) {}
+  explicit Checker(std::string_view arch) : arch_(arch) {}
 
-  std::string Key(std::string_view name) const { return fmt::format("{}.{}", arch_, name); }
-  bool Has(std::string_view name) const { return file_.Has(Key(name)); }
-
-  int32_t Count(std::string_view name, std::optional<int32_t> fallback = std::nullopt) {
-    if (fallback.has_value() && !Has(name)) return *fallback;
-    const absl::StatusOr<uint64_t> value = file_.GetUint(Key(name));
-    if (!value.ok()) return Fail(value.status());
-    if (*value > static_cast<uint64_t>(std::numeric_limits<int32_t>::max())) {
-      return Fail(InvalidArgument("{}: {} is out of range", Key(name), *value));
-    }
-    return static_cast<int32_t>(*value);
+  void Count(std::string_view key, int64_t value, int64_t low, int64_t high) {
+    if (value >= low && value <= high) return;
+    Fail(InvalidArgument("{}.{}: expected a value in [{}, {}], found {}", arch_, key, low, high,
+                         value));
   }
-  float Real(std::string_view name, std::optional<float> fallback = std::nullopt) {
-    if (fallback.has_value() && !Has(name)) return *fallback;
-    const absl::StatusOr<double> value = file_.GetFloat(Key(name));
-    if (!value.ok()) {
-      Fail(value.status());
-      return 0;
-    }
-    return static_cast<float>(*value);
+  // (low, high], so that 0 can be left out; NaN is outside.
+  void Real(std::string_view key, float value, float low, float high) {
+    if (value > low && value <= high) return;
+    Fail(InvalidArgument("{}.{}: expected a value in ({}, {}], found {}", arch_, key, low, high,
+                         value));
   }
-  std::string Text(std::string_view key) {
-    if (!file_.Has(key)) return "";
-    const absl::StatusOr<std::string_view> value = file_.GetString(key);
-    if (!value.ok()) {
-      Fail(value.status());
-      return "";
-    }
-    return std::string(*value);
+  void OptionalReal(std::string_view key, float value, float high) {
+    if (value != 0) Real(key, value, 0, high);
   }
-  int32_t Fail(absl::Status status) {
+  void PerLayer(std::string_view key, size_t found, int32_t layers) {
+    if (found == 0 || found == static_cast<size_t>(layers)) return;
+    Fail(InvalidArgument("{}.{}: expected {} layers, found {}", arch_, key, layers, found));
+  }
+  void Fail(absl::Status status) {
     if (status_.ok()) status_ = std::move(status);
-    return 0;
   }
   const absl::Status& status() const { return status_; }
 
  private:
-  const GgufFile& file_;
   std::string_view arch_;
   absl::Status status_;
 };
 
-absl::Status InRange(std::string_view arch, std::string_view key, int64_t value, int64_t low,
-                     int64_t high) {
-  if (value >= low && value <= high) return absl::OkStatus();
-  return InvalidArgument("{}.{}: expected a value in [{}, {}], found {}", arch, key, low, high,
-                         value);
+void CheckFactors(std::string_view arch, std::string_view key, const std::vector<float>& factors,
+                  int32_t pairs, Checker& check) {
+  if (factors.empty()) return;
+  if (factors.size() != static_cast<size_t>(pairs)) {
+    check.Fail(
+        InvalidArgument("{}.{}: expected {} factors, found {}", arch, key, pairs, factors.size()));
+  }
+  for (const float factor : factors) check.Real(key, factor, 0, kMaxScale);
 }
 
-// The ids that the metadata itself names as ends; absent or negative ones are none.
-absl::Status ReadSpecialIds(const GgufFile& file, ModelConfig& config) {
-  const auto read = [&](std::string_view key) -> absl::StatusOr<int32_t> {
-    if (!file.Has(key)) return -1;
-    WEFT_ASSIGN_OR_RETURN(const int64_t id, file.GetInt(key));
-    if (id >= config.vocab) {
-      return InvalidArgument("{}: id {} is outside the vocabulary of {}", key, id, config.vocab);
-    }
-    return id < 0 ? -1 : static_cast<int32_t>(id);
-  };
-  WEFT_ASSIGN_OR_RETURN(config.bos_id, read("tokenizer.ggml.bos_token_id"));
-  for (std::string_view key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
-    WEFT_ASSIGN_OR_RETURN(const int32_t id, read(key));
-    const bool known = !config.eos_ids.empty() && config.eos_ids.front() == id;
-    if (id >= 0 && !known) config.eos_ids.push_back(id);
+void CheckRope(const ModelConfig& config, Checker& check) {
+  const std::string_view arch = config.architecture;
+  const int32_t least = config.learned_positions ? 0 : 2;
+  check.Count("rope.dimension_count", config.rope_dim, least, config.head_dim);
+  if (config.rope_dim % 2 != 0) {
+    check.Fail(InvalidArgument("{}.rope.dimension_count: {} is odd", arch, config.rope_dim));
   }
-  return absl::OkStatus();
+  check.Real("rope.freq_base", config.rope_base, 1, 1e12f);
+  if (config.rope_base_sliding != 0) {
+    check.Real("rope.freq_base_swa", config.rope_base_sliding, 1, 1e12f);
+  }
+  check.PerLayer("rope layers", config.rope_layers.size(), config.layers);
+
+  const RopeScaling& scaling = config.rope_scaling;
+  using Kind = RopeScaling::Kind;
+  check.Real("rope.scaling.factor", scaling.factor, 0, kMaxScale);
+  check.Count("rope.scaling.original_context_length", scaling.original_context, 0, kMaxContext);
+  if (scaling.kind == Kind::kLlama3) {
+    check.Real("rope.scaling.low_freq_factor", scaling.low_freq_factor, 0, kMaxScale);
+    check.Real("rope.scaling.high_freq_factor", scaling.high_freq_factor, scaling.low_freq_factor,
+               kMaxScale);
+  }
+  if (scaling.kind == Kind::kYarn) {
+    check.Real("rope.scaling.yarn_beta_slow", scaling.beta_slow, 0, kMaxScale);
+    check.Real("rope.scaling.yarn_beta_fast", scaling.beta_fast, scaling.beta_slow, kMaxScale);
+    check.OptionalReal("rope.scaling.mscale", scaling.mscale, kMaxScale);
+    check.OptionalReal("rope.scaling.mscale_all_dim", scaling.mscale_all_dim, kMaxScale);
+  }
+  check.OptionalReal("rope.scaling.attn_factor", scaling.attention_factor, kMaxScale);
+  const int32_t pairs = config.rope_dim / 2;
+  CheckFactors(arch, "rope.scaling.short_factor", scaling.short_factors, pairs, check);
+  CheckFactors(arch, "rope.scaling.long_factor", scaling.long_factors, pairs, check);
 }
 
-absl::StatusOr<int32_t> VocabularySize(const GgufFile& file, Reader& reader) {
-  if (reader.Has("vocab_size")) return reader.Count("vocab_size");
-  // Older files do not say; the embedding's shape does.
-  const GgufFile::Tensor* embedding = file.FindTensor("token_embd.weight");
-  if (embedding == nullptr || embedding->dims.size() != 2) {
-    return InvalidArgument("{}: missing, and there is no 2-dimensional tensor token_embd.weight",
-                           reader.Key("vocab_size"));
+void CheckExperts(const ModelConfig& config, Checker& check) {
+  const MoeConfig& moe = config.moe;
+  check.Count("expert_count", moe.experts, 0, kMaxExperts);
+  if (moe.experts == 0) return;
+  check.Count("expert_used_count", moe.used, 1, moe.experts);
+  check.Count("expert_feed_forward_length", moe.ffn, 1, kMaxWidth);
+  check.Count("expert_shared_feed_forward_length", moe.shared_ffn, 0, kMaxWidth);
+  check.Count("leading_dense_block_count", moe.first_dense, 0, config.layers);
+  check.Real("expert_weights_scale", moe.scale, 0, kMaxScale);
+  check.Count("expert_group_count", moe.groups, 1, moe.experts);
+  check.Count("expert_group_used_count", moe.groups_used, 1, moe.groups);
+  if (!check.status().ok()) return;
+  const int32_t per_group = moe.experts / moe.groups;
+  if (moe.experts % moe.groups != 0 || moe.groups_used * per_group < moe.used) {
+    check.Fail(InvalidArgument(
+        "{}.expert_group_count: {} groups of {} experts, {} groups used, cannot give {} experts",
+        config.architecture, moe.groups, moe.experts, moe.groups_used, moe.used));
   }
-  const int64_t rows = embedding->dims[1];
-  if (rows > kMaxVocab) return InvalidArgument("tensor token_embd.weight: {} rows", rows);
-  return static_cast<int32_t>(rows);
+}
+
+void CheckLatentAttention(const ModelConfig& config, Checker& check) {
+  const MlaConfig& mla = config.mla;
+  check.Count("attention.kv_lora_rank", mla.kv_lora, 0, kMaxWidth);
+  if (mla.kv_lora == 0) return;
+  check.Count("attention.q_lora_rank", mla.q_lora, 0, kMaxWidth);
+  check.Count("attention.value_length", mla.v_dim, 16, kMaxHeadDim);
+  if (mla.v_dim % 16 != 0 || mla.nope_dim + config.rope_dim != config.head_dim) {
+    check.Fail(InvalidArgument(
+        "{}.attention.key_length: heads of {} + {} elements with values of {} are not supported",
+        config.architecture, mla.nope_dim, config.rope_dim, mla.v_dim));
+  }
 }
 
 }  // namespace
 
 absl::Status ModelConfig::Validate() const {
   const std::string_view arch = architecture;
-  WEFT_RETURN_IF_ERROR(InRange(arch, "block_count", layers, 1, kMaxLayers));
-  WEFT_RETURN_IF_ERROR(InRange(arch, "attention.head_count", heads, 1, kMaxHeads));
-  WEFT_RETURN_IF_ERROR(InRange(arch, "attention.head_count_kv", kv_heads, 1, heads));
+  Checker check(arch);
+  check.Count("block_count", layers, 1, kMaxLayers);
+  check.Count("attention.head_count", heads, 1, kMaxHeads);
+  check.Count("attention.head_count_kv", kv_heads, 1, heads);
+  WEFT_RETURN_IF_ERROR(check.status());
   if (heads % kv_heads != 0) {
     return InvalidArgument("{}.attention.head_count_kv: {} does not divide head_count {}", arch,
                            kv_heads, heads);
   }
-  WEFT_RETURN_IF_ERROR(InRange(arch, "attention.key_length", head_dim, 16, kMaxHeadDim));
+  check.Count("attention.key_length", head_dim, 16, kMaxHeadDim);
+  WEFT_RETURN_IF_ERROR(check.status());
   if (head_dim % 16 != 0) {
     return Unimplemented(
         "{}.attention.key_length: heads of {} elements are not supported, only "
         "multiples of 16",
         arch, head_dim);
   }
-  WEFT_RETURN_IF_ERROR(InRange(arch, "embedding_length", hidden, 1, kMaxWidth));
-  WEFT_RETURN_IF_ERROR(InRange(arch, "feed_forward_length", ffn, 1, kMaxWidth));
-  WEFT_RETURN_IF_ERROR(InRange(arch, "vocab_size", vocab, 1, kMaxVocab));
-  WEFT_RETURN_IF_ERROR(InRange(arch, "context_length", context_length, 1, kMaxContext));
-  WEFT_RETURN_IF_ERROR(InRange(arch, "rope.dimension_count", rope_dim, 2, head_dim));
-  if (rope_dim % 2 != 0) {
-    return InvalidArgument("{}.rope.dimension_count: {} is odd", arch, rope_dim);
-  }
-  if (!(rms_eps > 0 && rms_eps < 1)) {
-    return InvalidArgument(
-        "{}.attention.layer_norm_rms_epsilon: expected a value in (0, 1), found {}", arch, rms_eps);
-  }
-  if (!(rope_base > 1 && rope_base <= 1e12f)) {
-    return InvalidArgument("{}.rope.freq_base: expected a value in (1, 1e12], found {}", arch,
-                           rope_base);
-  }
-  if (!(rope_scale > 0 && rope_scale <= 1e6f)) {
-    return InvalidArgument("{}.rope.scaling.factor: expected a value in (0, 1e6], found {}", arch,
-                           rope_scale);
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
-  ModelConfig config;
-  WEFT_ASSIGN_OR_RETURN(const std::string_view arch, file.GetString("general.architecture"));
-  if (arch != "llama") {
-    return Unimplemented("general.architecture: \"{}\" is not supported, only llama", arch);
-  }
-  config.architecture = std::string(arch);
-  Reader reader(file, config.architecture);
-  config.name = reader.Text("general.name");
-  if (reader.Count("expert_count", 0) > 0) {
-    return Unimplemented("{}: mixtures of experts are not supported", reader.Key("expert_count"));
-  }
-  config.layers = reader.Count("block_count");
-  config.hidden = reader.Count("embedding_length");
-  config.ffn = reader.Count("feed_forward_length");
-  config.context_length = reader.Count("context_length");
-  config.heads = reader.Count("attention.head_count");
-  config.kv_heads = reader.Count("attention.head_count_kv", config.heads);
-  const int32_t quotient = config.heads > 0 ? config.hidden / config.heads : 0;
-  config.head_dim = reader.Count("attention.key_length", quotient);
-  const int32_t value_dim = reader.Count("attention.value_length", config.head_dim);
-  config.rope_dim = reader.Count("rope.dimension_count", config.head_dim);
-  config.rms_eps = reader.Real("attention.layer_norm_rms_epsilon");
-  config.rope_base = reader.Real("rope.freq_base", 10000.0f);
-  WEFT_RETURN_IF_ERROR(reader.status());
-  if (value_dim != config.head_dim) {
-    return Unimplemented("{}: {} differs from key_length {}, which is not supported",
-                         reader.Key("attention.value_length"), value_dim, config.head_dim);
-  }
-
-  const std::string scaling = reader.Text(reader.Key("rope.scaling.type"));
-  if (scaling == "linear") {
-    config.rope_scale = reader.Real("rope.scaling.factor");
-  } else if (scaling.empty() && reader.Has("rope.scale_linear")) {
-    config.rope_scale = reader.Real("rope.scale_linear");
-  } else if (!scaling.empty() && scaling != "none") {
-    return Unimplemented("{}: \"{}\" is not supported, only none and linear",
-                         reader.Key("rope.scaling.type"), scaling);
-  }
-  WEFT_ASSIGN_OR_RETURN(config.vocab, VocabularySize(file, reader));
-  config.tied_embeddings = file.FindTensor("output.weight") == nullptr;
-  WEFT_RETURN_IF_ERROR(reader.status());
-  WEFT_RETURN_IF_ERROR(config.Validate());
-  WEFT_RETURN_IF_ERROR(ReadSpecialIds(file, config));
-  return config;
+  check.Count("embedding_length", hidden, 1, kMaxWidth);
+  check.Count("feed_forward_length", ffn, moe.experts > 0 ? 0 : 1, kMaxWidth);
+  check.Count("vocab_size", vocab, 1, kMaxVocab);
+  check.Count("context_length", context_length, 1, kMaxContext);
+  const std::string_view eps_key =
+      norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
+  check.Real(eps_key, norm_eps, 0, 1);
+  check.OptionalReal("attention.scale", attention_scale, kMaxScale);
+  check.OptionalReal("attn_logit_softcapping", attention_softcap, kMaxScale);
+  check.OptionalReal("final_logit_softcapping", logit_softcap, kMaxScale);
+  check.Real("embedding_scale", embedding_scale, 0, kMaxScale);
+  check.Real("residual_scale", residual_scale, 0, kMaxScale);
+  check.Real("logit_scale", logit_scale, 0, kMaxScale);
+  check.Count("attention.sliding_window", sliding_window, 0, kMaxContext);
+  check.PerLayer("attention.sliding_window_pattern", sliding_layers.size(), layers);
+  CheckRope(*this, check);
+  CheckExperts(*this, check);
+  CheckLatentAttention(*this, check);
+  return check.status();
 }
 
 }  // namespace weft

@@ -78,7 +78,7 @@ void SinCos(double x, double* sine, double* cosine) {
 }
 
 RopeTable::RopeTable(const ModelConfig& config, std::span<const float> factors)
-    : scale_(config.rope_scale) {
+    : scale_(config.rope_scaling.factor) {
   const int32_t pairs = config.rope_dim / 2;
   const double log_base = Log(config.rope_base);
   for (int32_t i = 0; i < pairs; ++i) {

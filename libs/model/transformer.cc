@@ -99,7 +99,7 @@ void Transformer::Layer(const LayerWeights& layer, const KvLayer& cache, const K
   ops_.add_rms_norm({.x = x_.data(),
                      .delta = first ? nullptr : delta_.data(),
                      .weight = layer.attention_norm.data(),
-                     .eps = config_.rms_eps,
+                     .eps = config_.norm_eps,
                      .rows = rows,
                      .out = normed_.view(rows)},
                     context_);
@@ -132,7 +132,7 @@ void Transformer::Layer(const LayerWeights& layer, const KvLayer& cache, const K
   ops_.add_rms_norm({.x = x_.data(),
                      .delta = delta_.data(),
                      .weight = layer.ffn_norm.data(),
-                     .eps = config_.rms_eps,
+                     .eps = config_.norm_eps,
                      .rows = rows,
                      .out = normed_.view(rows)},
                     context_);
@@ -159,7 +159,7 @@ void Transformer::Logits(const StepBatch& batch, std::span<float> logits) {
   ops_.add_rms_norm({.x = x_.data(),
                      .delta = delta_.data(),
                      .weight = weights_.output_norm.data(),
-                     .eps = config_.rms_eps,
+                     .eps = config_.norm_eps,
                      .rows = wanted,
                      .out = normed_.view(wanted)},
                     context_);

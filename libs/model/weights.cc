@@ -1,14 +1,11 @@
 #include "libs/model/weights.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <map>
 #include <set>
 #include <string>
 
 #include "libs/base/status.h"
-#include "libs/gguf/gguf.h"
+#include "libs/model/tensor_source.h"
 
 namespace weft {
 namespace {
@@ -20,12 +17,11 @@ std::string Shape(const std::vector<int64_t>& dims) {
 class Loader {
  public:
   Loader(const WeightSource& source, const OpTable& table, OpContext& context)
-      : source_(source), file_(source.file), table_(table), context_(context) {}
+      : source_(source), tensors_(source.tensors), table_(table), context_(context) {}
 
   // GGUF order: dims[0] is the contiguous one, so a matrix is {cols, rows}.
-  absl::StatusOr<const GgufFile::Tensor*> Find(const std::string& name,
-                                               const std::vector<int64_t>& dims) {
-    const GgufFile::Tensor* tensor = file_.FindTensor(name);
+  absl::StatusOr<const Tensor*> Find(const std::string& name, const std::vector<int64_t>& dims) {
+    const Tensor* tensor = tensors_.Find(name);
     if (tensor == nullptr) {
       return InvalidArgument("tensor {}: missing; expected shape {}", name, Shape(dims));
     }
@@ -55,14 +51,14 @@ class Loader {
   }
 
   absl::Status Vector(const std::string& name, int64_t length, std::vector<float>& out) {
-    WEFT_ASSIGN_OR_RETURN(const GgufFile::Tensor* tensor, Find(name, {length}));
+    WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {length}));
     out.resize(static_cast<size_t>(length));
     WEFT_CHECK(Dequantize(tensor->type, tensor->data, length, out.data()));
     return absl::OkStatus();
   }
 
   absl::StatusOr<Weight> Raw(const std::string& name, int64_t rows, int64_t cols) {
-    WEFT_ASSIGN_OR_RETURN(const GgufFile::Tensor* tensor, Find(name, {cols, rows}));
+    WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {cols, rows}));
     Weight raw;
     raw.type = tensor->type;
     raw.rows = rows;
@@ -78,20 +74,20 @@ class Loader {
     elements_[raw.type] += rows * cols;
     if (out.packed != nullptr) {
       packed_bytes_ += out.packed_bytes;
-      if (source_.mapped) DropMappedPages(raw.raw, bytes);
+      tensors_.Release(raw.raw, bytes);
     }
     done_bytes_ += bytes;
     if (source_.progress) {
       source_.progress(
           std::min(1.0, static_cast<double>(done_bytes_) /
-                            static_cast<double>(std::max<uint64_t>(1, file_.file_bytes()))));
+                            static_cast<double>(std::max<uint64_t>(1, tensors_.bytes()))));
     }
     return absl::OkStatus();
   }
 
   // A tensor that nobody asked for would be computed without: better to refuse the file.
   absl::Status NothingElse(std::string_view architecture) const {
-    for (const GgufFile::Tensor& tensor : file_.tensors()) {
+    for (const Tensor& tensor : tensors_.tensors()) {
       if (known_.count(tensor.name) == 0) {
         return Unimplemented("tensor {}: not supported in a model of architecture {}", tensor.name,
                              architecture);
@@ -115,7 +111,7 @@ class Loader {
 
  private:
   const WeightSource& source_;
-  const GgufFile& file_;
+  const TensorSource& tensors_;
   const OpTable& table_;
   OpContext& context_;
   std::set<std::string> known_;
@@ -147,12 +143,11 @@ absl::Status LoadLayer(Loader& loader, const ModelConfig& config, int32_t index,
 
 absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const ModelConfig& config,
                                          const OpTable& table, OpContext& context) {
-  const GgufFile& file = source.file;
   ModelWeights weights;
   Loader loader(source, table, context);
   WEFT_ASSIGN_OR_RETURN(weights.embedding,
                         loader.Raw("token_embd.weight", config.vocab, config.hidden));
-  if (file.FindTensor("rope_freqs.weight") != nullptr) {
+  if (source.tensors.Find("rope_freqs.weight") != nullptr) {
     WEFT_RETURN_IF_ERROR(
         loader.Vector("rope_freqs.weight", config.rope_dim / 2, weights.rope_factors));
     for (const float factor : weights.rope_factors) {
@@ -174,13 +169,6 @@ absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const Model
   weights.packed_bytes = loader.packed_bytes();
   if (source.progress) source.progress(1.0);
   return weights;
-}
-
-void DropMappedPages(const uint8_t* data, uint64_t bytes) {
-  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
-  const uint64_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace weft

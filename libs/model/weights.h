@@ -13,7 +13,7 @@
 
 namespace weft {
 
-class GgufFile;
+class TensorSource;
 
 struct LayerWeights {
   std::vector<float> attention_norm;  // [hidden]
@@ -35,19 +35,14 @@ struct ModelWeights {
 };
 
 struct WeightSource {
-  const GgufFile& file;
-  // The file is mapped: pages whose contents were repacked can go, and come back if needed.
-  bool mapped = false;
+  const TensorSource& tensors;
   std::function<void(double)> progress;  // may be empty
 };
 
 // Checks every tensor that the architecture needs for presence, shape and type, refuses ones it
 // does not know, and prepares the matrices with `table`. Errors name the tensor. The weights refer
-// to the file's bytes.
+// to the source's bytes.
 absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const ModelConfig& config,
                                          const OpTable& table, OpContext& context);
-
-// Lets the kernel take back the pages that lie wholly inside a part of a mapped file.
-void DropMappedPages(const uint8_t* data, uint64_t bytes);
 
 }  // namespace weft

@@ -43,7 +43,7 @@ TEST_CASE("RopeTable gives cosines and sines of position times frequency", "[mod
 TEST_CASE("RopeTable divides positions by the scale and frequencies by the factors", "[model]") {
   ModelConfig config;
   config.rope_dim = 2;
-  config.rope_scale = 4.0f;
+  config.rope_scaling = {.kind = RopeScaling::Kind::kLinear, .factor = 4.0f};
   const float factors[] = {2.0f};
   const RopeTable table(config, factors);
   const int32_t positions[] = {12};

@@ -1,0 +1,50 @@
+#include "libs/model/gguf_source.h"
+
+#include <openssl/evp.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "libs/base/ids.h"
+#include "libs/base/status.h"
+#include "libs/gguf/gguf.h"
+
+namespace weft {
+
+GgufSource::GgufSource(std::shared_ptr<const GgufFile> file, bool mapped)
+    : file_(std::move(file)), mapped_(mapped) {
+  tensors_.reserve(file_->tensors().size());
+  for (const GgufFile::Tensor& tensor : file_->tensors()) {
+    tensors_.push_back({tensor.name, tensor.type, tensor.dims, tensor.bytes, tensor.data});
+  }
+  for (size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name, i);
+}
+
+const Tensor* GgufSource::Find(std::string_view name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : &tensors_[found->second];
+}
+
+std::string GgufSource::Sha256() const {
+  // A loaded model has tensors, and each knows its place in the file.
+  const GgufFile::Tensor& tensor = file_->tensors().front();
+  const uint8_t* contents = tensor.data - tensor.offset;
+  std::array<uint8_t, 32> digest{};
+  unsigned int length = 0;
+  WEFT_CHECK(EVP_Digest(contents, file_->file_bytes(), digest.data(), &length, EVP_sha256(),
+                        nullptr) == 1);
+  return Hex(digest);
+}
+
+uint64_t GgufSource::bytes() const { return file_->file_bytes(); }
+
+void GgufSource::Release(const uint8_t* data, uint64_t bytes) const {
+  if (!mapped_) return;
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
+  const uint64_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+}  // namespace weft

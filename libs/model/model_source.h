@@ -1,0 +1,26 @@
+// What a model is loaded from: its configuration and its tensors, wherever they lie.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <memory>
+#include <string>
+
+#include "libs/model/model_config.h"
+#include "libs/model/tensor_source.h"
+
+namespace weft {
+
+class GgufFile;
+
+struct ModelSource {
+  ModelConfig config;
+  std::shared_ptr<const TensorSource> tensors;
+
+  // A GGUF file; the error names the path.
+  static absl::StatusOr<ModelSource> Open(const std::string& path);
+  // `mapped`: the file was opened from a path, so pages of it that were repacked can be given back.
+  static absl::StatusOr<ModelSource> FromGguf(std::shared_ptr<const GgufFile> file, bool mapped);
+};
+
+}  // namespace weft
