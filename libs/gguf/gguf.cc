@@ -1,16 +1,9 @@
 #include "libs/gguf/gguf.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 #include <cstring>
 #include <optional>
-#include <system_error>
 
 #include "libs/base/status.h"
 #include "libs/gguf/cursor.h"
@@ -293,30 +286,9 @@ class GgufFile::Parser {
 
 absl::StatusOr<std::shared_ptr<const GgufFile>> GgufFile::Open(const std::string& path,
                                                                const GgufLimits& limits) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    const std::string why = std::generic_category().message(errno);
-    if (errno == ENOENT) return NotFound("cannot open model file '{}': {}", path, why);
-    return FailedPrecondition("cannot open model file '{}': {}", path, why);
-  }
-  struct stat info {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(fd);
-    return InvalidArgument("model file '{}' is not a regular file", path);
-  }
   std::shared_ptr<GgufFile> file(new GgufFile());
-  const auto size = static_cast<size_t>(info.st_size);
-  if (size > 0) {
-    void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
-    if (mapping == MAP_FAILED) {
-      const std::string why = std::generic_category().message(errno);
-      ::close(fd);
-      return ResourceExhausted("cannot map model file '{}': {}", path, why);
-    }
-    file->mapping_ = mapping;
-    file->contents_ = {static_cast<const char*>(mapping), size};
-  }
-  ::close(fd);
+  WEFT_ASSIGN_OR_RETURN(file->mapped_, MappedFile::Open(path, "model file"));
+  file->contents_ = file->mapped_.contents();
   if (absl::Status status = Parser(*file, limits).Run(); !status.ok()) {
     return Annotate(std::move(status), "model file '" + path + "'");
   }
@@ -330,10 +302,6 @@ absl::StatusOr<std::shared_ptr<const GgufFile>> GgufFile::FromBytes(std::string 
   file->contents_ = file->owned_;
   WEFT_RETURN_IF_ERROR(Parser(*file, limits).Run());
   return std::shared_ptr<const GgufFile>(std::move(file));
-}
-
-GgufFile::~GgufFile() {
-  if (mapping_ != nullptr) ::munmap(mapping_, contents_.size());
 }
 
 const GgufFile::Tensor* GgufFile::FindTensor(std::string_view name) const {

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "libs/base/mapped_file.h"
 #include "libs/tensor/dtype.h"
 
 namespace weft {
@@ -73,7 +74,6 @@ class GgufFile {
   // The same from memory: metadata that came over the network, tests, fuzzing.
   static absl::StatusOr<std::shared_ptr<const GgufFile>> FromBytes(std::string bytes,
                                                                    const GgufLimits& limits = {});
-  ~GgufFile();
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
 
@@ -105,7 +105,7 @@ class GgufFile {
   GgufFile() = default;
 
   std::string owned_;          // FromBytes
-  void* mapping_ = nullptr;    // Open
+  MappedFile mapped_;          // Open
   std::string_view contents_;  // all bytes, whichever owns them
   uint32_t version_ = 0;
   uint64_t alignment_ = 32;
