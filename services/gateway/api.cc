@@ -5,8 +5,8 @@
 
 #include "libs/base/error_info.h"
 #include "libs/base/status.h"
+#include "libs/json/strict_json.h"
 #include "services/gateway/api_error.h"
-#include "services/gateway/json_strict.h"
 #include "services/gateway/key_routes.h"
 #include "services/gateway/openai_json.h"
 #include "services/gateway/openai_sink.h"

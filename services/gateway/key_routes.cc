@@ -5,10 +5,10 @@
 
 #include "libs/base/error_info.h"
 #include "libs/base/status.h"
+#include "libs/json/strict_json.h"
 #include "libs/telemetry/log.h"
 #include "services/gateway/admission.h"
 #include "services/gateway/api_error.h"
-#include "services/gateway/json_strict.h"
 #include "services/gateway/param_reader.h"
 
 namespace weft::gateway {

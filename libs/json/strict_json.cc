@@ -1,4 +1,4 @@
-#include "services/gateway/json_strict.h"
+#include "libs/json/strict_json.h"
 
 #include <nlohmann/json.hpp>
 #include <string>
@@ -6,7 +6,7 @@
 
 #include "libs/base/status.h"
 
-namespace weft::gateway {
+namespace weft {
 namespace {
 
 using nlohmann::json;
@@ -124,4 +124,4 @@ absl::StatusOr<json> ParseStrictJson(std::string_view text, JsonLimits limits) {
   }
 }
 
-}  // namespace weft::gateway
+}  // namespace weft

@@ -1,4 +1,4 @@
-// JSON as a hostile client may send it.
+// JSON as a hostile client, or a file from anywhere, may hold it.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -6,7 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
-namespace weft::gateway {
+namespace weft {
 
 struct JsonLimits {
   size_t depth = 64;
@@ -18,4 +18,4 @@ struct JsonLimits {
 // then see two different requests; the message names the key). Never throws.
 absl::StatusOr<nlohmann::json> ParseStrictJson(std::string_view text, JsonLimits limits = {});
 
-}  // namespace weft::gateway
+}  // namespace weft

@@ -1,14 +1,14 @@
-#include "services/gateway/json_strict.h"
+#include "libs/json/strict_json.h"
 
 #include <nlohmann/json.hpp>
 
 #include "libs/base/status.h"
 #include "tests/support/catch.h"
 
-using weft::gateway::ParseStrictJson;
+using weft::ParseStrictJson;
 
 namespace {
-std::string Error(std::string_view text, weft::gateway::JsonLimits limits = {}) {
+std::string Error(std::string_view text, weft::JsonLimits limits = {}) {
   const auto parsed = ParseStrictJson(text, limits);
   return parsed.ok() ? "" : std::string(weft::Message(parsed.status()));
 }
@@ -17,7 +17,7 @@ bool Has(const std::string& text, std::string_view part) {
 }
 }  // namespace
 
-TEST_CASE("Valid JSON comes back as it was", "[gateway]") {
+TEST_CASE("Valid JSON comes back as it was", "[json]") {
   for (const std::string text : {R"({"a":[1,-2,3.5,null,true,{"b":"c"}],"d":{}})", "[]", "\"x\"",
                                  "12", R"([[],[[]],{"a":{}}])"}) {
     const auto parsed = ParseStrictJson(text);
@@ -26,13 +26,13 @@ TEST_CASE("Valid JSON comes back as it was", "[gateway]") {
   }
 }
 
-TEST_CASE("An object with a key twice is refused, naming the key", "[gateway]") {
+TEST_CASE("An object with a key twice is refused, naming the key", "[json]") {
   CHECK(Has(Error(R"({"model":"a","model":"b"})"), "\"model\" is there twice"));
   CHECK(Has(Error(R"({"a":{"x":1,"y":2,"x":3}})"), "\"x\" is there twice"));
   CHECK(Error(R"({"a":{"x":1},"b":{"x":1}})").empty());
 }
 
-TEST_CASE("Deep nesting is refused at its limit and does not use the stack", "[gateway]") {
+TEST_CASE("Deep nesting is refused at its limit and does not use the stack", "[json]") {
   CHECK(Error(std::string(64, '[') + std::string(64, ']')).empty());
   CHECK(Has(Error(std::string(65, '[') + std::string(65, ']')), "deeper than 64"));
   CHECK(Has(Error(std::string(5'000'000, '[')), "deeper than 64"));
@@ -41,12 +41,11 @@ TEST_CASE("Deep nesting is refused at its limit and does not use the stack", "[g
   CHECK(Has(Error(objects), "deeper than 64"));
 }
 
-TEST_CASE("Too many values are refused", "[gateway]") {
+TEST_CASE("Too many values are refused", "[json]") {
   CHECK(Has(Error("[1,2,3,4]", {.depth = 4, .values = 4}), "more than 4 values"));
 }
 
-TEST_CASE("Broken JSON and broken UTF-8 are refused with a place and without the bytes",
-          "[gateway]") {
+TEST_CASE("Broken JSON and broken UTF-8 are refused with a place and without the bytes", "[json]") {
   CHECK(Has(Error("{\"a\":"), "at byte"));
   CHECK(Has(Error(""), "not valid JSON"));
   CHECK(Has(Error("{\"a\":1} x"), "at byte"));
