@@ -48,6 +48,7 @@ constexpr TypeInfo kTypes[] = {
     {DType::kTQ1_0, "TQ1_0", 256, 54},
     {DType::kTQ2_0, "TQ2_0", 256, 66},
     {DType::kMXFP4, "MXFP4", 32, 17},
+    {DType::kF8E4M3, "F8_E4M3", 1, 1},
 };
 
 const TypeInfo* Find(DType type) {
@@ -124,7 +125,7 @@ void DequantizeQ6_K(const uint8_t* src, int64_t blocks, float* out) {
 
 std::optional<DType> DTypeFromGguf(uint32_t number) {
   const TypeInfo* info = Find(static_cast<DType>(number));
-  if (info == nullptr) return std::nullopt;
+  if (info == nullptr || number >= kFirstOwnType) return std::nullopt;
   return info->type;
 }
 

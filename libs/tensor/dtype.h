@@ -43,7 +43,10 @@ enum class DType : uint32_t {
   kTQ1_0 = 34,
   kTQ2_0 = 35,
   kMXFP4 = 39,
+  kF8E4M3 = 1001,  // OCP FP8 E4M3 (finite, no infinities): of safetensors
 };
+// GGUF has no number for types from here on.
+inline constexpr uint32_t kFirstOwnType = 1000;
 
 // Nothing when GGUF has no type of this number.
 std::optional<DType> DTypeFromGguf(uint32_t number);
