@@ -2,8 +2,9 @@
 """Writes unicode_data.inc: character classes and case mappings as runs.
 
 The classes come from the engines whose behaviour the pre-tokenisers must repeat: \\p{L} \\p{N}
-\\p{P} \\s as the `tokenizers` package matches them, "numeric" as its Digits step does. Printable
-characters and case mappings are Python's own (templates are compared with jinja2).
+\\p{P} \\p{M} \\p{S} \\s and the cases of letters as the `tokenizers` package matches them, "numeric"
+and "punctuation" as its steps of these names do, whose Unicode is an older one. Printable characters
+and case mappings are Python's own (templates are compared with jinja2).
 
 Needs: pip install tokenizers. Run in this folder: python3 make_unicode_data.py
 """
@@ -14,7 +15,8 @@ import tokenizers
 from tokenizers import Regex, pre_tokenizers
 
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-LETTER, NUMBER, PUNCTUATION, SPACE, DIGIT_STEP, PRINTABLE, PYTHON_SPACE = (1 << i for i in range(7))
+(LETTER, NUMBER, PUNCTUATION, SPACE, DIGIT_STEP, PRINTABLE, PYTHON_SPACE, UPPER, LOWER, MARK,
+ SYMBOL, PUNCTUATION_STEP) = (1 << i for i in range(12))
 flags = [0] * 0x110000
 
 
@@ -28,9 +30,11 @@ def mark(steps, flag):
                 flags[chunk[a // 3]] |= flag
 
 
-for flag, pattern in ((LETTER, r"\p{L}"), (NUMBER, r"\p{N}"), (PUNCTUATION, r"\p{P}"), (SPACE, r"\s")):
+for flag, pattern in ((LETTER, r"\p{L}"), (NUMBER, r"\p{N}"), (PUNCTUATION, r"\p{P}"), (SPACE, r"\s"),
+                      (UPPER, r"[\p{Lu}\p{Lt}]"), (LOWER, r"\p{Ll}"), (MARK, r"\p{M}"), (SYMBOL, r"\p{S}")):
     mark(pre_tokenizers.Split(Regex(pattern), "isolated"), flag)
 mark(pre_tokenizers.Digits(individual_digits=True), DIGIT_STEP)
+mark(pre_tokenizers.Punctuation("isolated"), PUNCTUATION_STEP)
 for c in CODE_POINTS:
     flags[c] |= PRINTABLE if chr(c).isprintable() else 0
     flags[c] |= PYTHON_SPACE if chr(c).isspace() else 0

@@ -14,15 +14,30 @@ namespace weft {
 
 enum class PreTokenizer : uint8_t {
   kGpt2,
-  kStarcoder,    // each digit alone, then GPT-2's expression: SmolLM, StarCoder, Refact
+  kStarcoder,  // each digit alone, then GPT-2's expression: SmolLM, StarCoder, Refact, Granite code
   kGgufDefault,  // what a GGUF means by "default" or by saying nothing
   kLlama3,
   kQwen2,
+  kQwen35,
+  kSeedCoder,
   kDeepseekCoder,
+  kDeepseekLlm,
+  kDeepseekV3,
+  kFalcon,
+  kGpt4o,
+  kTekken,
 };
 
-// The value of tokenizer.ggml.pre, or nothing when it is not supported.
-std::optional<PreTokenizer> PreTokenizerByName(std::string_view name);
+// What a value of tokenizer.ggml.pre stands for.
+struct PreTokenizerSpec {
+  PreTokenizer split;
+  bool nfc = false;                 // text is normalized to form C first
+  bool whole_pieces_first = false;  // a piece that is a token as a whole is that token
+  bool adds_bos = false;            // where the file does not say
+};
+
+// Nothing when the name is not supported.
+std::optional<PreTokenizerSpec> PreTokenizerByName(std::string_view name);
 // "default, gpt-2, ...": for messages.
 std::string SupportedPreTokenizers();
 

@@ -77,13 +77,14 @@ struct Tokenizer::Loader {
     if (file.Has("tokenizer.ggml.pre")) {
       WEFT_ASSIGN_OR_RETURN(pre, file.GetString("tokenizer.ggml.pre"));
     }
-    const std::optional<PreTokenizer> kind = PreTokenizerByName(pre);
-    if (!kind) {
+    const std::optional<PreTokenizerSpec> spec = PreTokenizerByName(pre);
+    if (!spec) {
       return Unimplemented("tokenizer.ggml.pre '{}' is not supported, only {}", pre,
                            SupportedPreTokenizers());
     }
-    out.pre_ = *kind;
-    out.normalizes_ = *kind == PreTokenizer::kQwen2;
+    out.pre_ = spec->split;
+    out.normalizes_ = spec->nfc;
+    out.add_bos_ = spec->adds_bos;
     WEFT_RETURN_IF_ERROR(ReadVocabulary());
     ReadBytes();
     WEFT_RETURN_IF_ERROR(ReadSpecials());
@@ -94,8 +95,8 @@ struct Tokenizer::Loader {
       if (!plain[i].empty()) bytes[i] = out.TokenBytes(static_cast<int32_t>(i));
     }
     WEFT_ASSIGN_OR_RETURN(
-        out.merger_, BpeMerger::Create(plain, bytes, merges,
-                                       {.whole_pieces_first = out.pre_ == PreTokenizer::kLlama3}));
+        out.merger_,
+        BpeMerger::Create(plain, bytes, merges, {.whole_pieces_first = spec->whole_pieces_first}));
     // Composition may make three bytes of nine (Hangul), before a token covers any of them.
     if (out.normalizes_) out.longest_token_ *= 3;
     return ReadPolicy();
@@ -197,7 +198,6 @@ struct Tokenizer::Loader {
     WEFT_RETURN_IF_ERROR(ReadId("tokenizer.ggml.eos_token_id", out.eos_));
     WEFT_RETURN_IF_ERROR(ReadId("tokenizer.ggml.eot_token_id", eot));
     WEFT_RETURN_IF_ERROR(ReadId("tokenizer.ggml.eom_token_id", eom));
-    out.add_bos_ = out.pre_ == PreTokenizer::kLlama3;
     WEFT_RETURN_IF_ERROR(ReadFlag("tokenizer.ggml.add_bos_token", out.add_bos_));
     WEFT_RETURN_IF_ERROR(ReadFlag("tokenizer.ggml.add_eos_token", out.add_eos_));
     std::vector<int32_t>& ends = out.end_of_generation_;

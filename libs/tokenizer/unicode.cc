@@ -11,7 +11,7 @@ namespace {
 
 struct ClassRun {  // up to the next run's first
   uint32_t first;
-  uint8_t flags;
+  uint16_t flags;
 };
 struct CaseRun {  // first, first + step, ... last map to themselves plus difference
   uint32_t first;
@@ -26,8 +26,8 @@ struct CaseSpecial {  // maps to several characters
 
 #include "libs/tokenizer/unicode_data.inc"
 
-std::vector<uint8_t> ExpandClasses() {
-  std::vector<uint8_t> out(0x110000);
+std::vector<uint16_t> ExpandClasses() {
+  std::vector<uint16_t> out(0x110000);
   for (size_t i = 0; i < std::size(kClassRuns); ++i) {
     const uint32_t end = i + 1 < std::size(kClassRuns) ? kClassRuns[i + 1].first : 0x110000;
     std::fill(out.begin() + kClassRuns[i].first, out.begin() + end, kClassRuns[i].flags);
@@ -101,8 +101,8 @@ void AppendLower(std::string& out, std::string_view text, const Utf8Char& c, siz
 
 }  // namespace
 
-uint8_t ClassOf(uint32_t code_point) {
-  static const std::vector<uint8_t> classes = ExpandClasses();
+uint16_t ClassOf(uint32_t code_point) {
+  static const std::vector<uint16_t> classes = ExpandClasses();
   return code_point < 0x110000 ? classes[code_point] : 0;
 }
 

@@ -8,7 +8,7 @@
 
 namespace weft::unicode {
 
-enum Class : uint8_t {
+enum Class : uint16_t {
   kLetter = 1,        // \p{L}
   kNumber = 2,        // \p{N}
   kPunctuation = 4,   // \p{P}
@@ -16,11 +16,16 @@ enum Class : uint8_t {
   kDigitStep = 16,    // numeric for the Digits pre-tokeniser, whose Unicode version is its own
   kPrintable = 32,    // Python's str.isprintable
   kPythonSpace = 64,  // Python's str.isspace: White_Space and U+001C to U+001F
+  kUpper = 128,       // \p{Lu} and \p{Lt}
+  kLower = 256,       // \p{Ll}
+  kMark = 512,        // \p{M}
+  kSymbol = 1024,     // \p{S}
+  kPunctuationStep = 2048,  // punctuation for the Punctuation pre-tokeniser, ASCII symbols too
 };
 
 // 0 beyond U+10FFFF, which is how invalid bytes are given.
-uint8_t ClassOf(uint32_t code_point);
-inline bool Is(uint32_t code_point, uint8_t any_of) { return (ClassOf(code_point) & any_of) != 0; }
+uint16_t ClassOf(uint32_t code_point);
+inline bool Is(uint32_t code_point, uint16_t any_of) { return (ClassOf(code_point) & any_of) != 0; }
 
 // Python's str methods of the same names, on UTF-8; invalid bytes stay as they are.
 std::string Upper(std::string_view text);

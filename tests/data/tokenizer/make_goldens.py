@@ -19,7 +19,7 @@ import sys
 import gguf
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
-from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
+from tokenizers.pre_tokenizers import ByteLevel, Digits, Punctuation, Sequence, Split
 
 OUT = pathlib.Path(__file__).parent
 PIECE_TEXTS = 1500
@@ -33,6 +33,29 @@ def isolated(pattern):
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+SUFFIX"
+         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*SUFFIX"
+         r"|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+QWEN35 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+SEED_CODER = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+"
+              r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+DEEPSEEK_V3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+               r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+DEEPSEEK_LETTERS = (
+    "\\s?["
+    "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-"
+    "\u0373\u0376\u0377\u037b-\u037d\u037f\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-"
+    "\u0481\u048a-\u052f\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-\u13fd\u1c90-\u1cba\u1cbd-\u1cbf"
+    "\u1d00-\u1d2b\u1d6b-\u1d77\u1d79-\u1d9a\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45\u1f48-\u1f4d\u1f50-"
+    "\u1f57\u1f59\u1f5b\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe\u1fc2-\u1fc4\u1fc6-\u1fcc"
+    "\u1fd0-\u1fd3\u1fd6-\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc\u2102\u2107\u210a-\u2113\u2115"
+    "\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d\u212f-\u2134\u2139\u213c-\u213f\u2145-\u2149\u214e"
+    "\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4\u2ceb-\u2cee\u2cf2\u2cf3\ua640-\ua66d\ua680-\ua69b\ua722-"
+    "\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a"
+    "\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-"
+    "\U00010cf2\U000118a0-\U000118df\U0001e900-\U0001e943"
+    "]+")
 BYTES = ByteLevel(add_prefix_space=False, use_regex=False)
 PRE = {
     "gpt-2": ByteLevel(add_prefix_space=False, use_regex=True),
@@ -44,6 +67,17 @@ PRE = {
                                 isolated("[一-龥ࠀ-一가-퟿]+"), Digits(individual_digits=True), BYTES]),
     "default": Sequence([isolated(r"[\p{P}\$\+<=>\^~\|]+"), isolated(GPT2), isolated(r"\p{N}+"),
                          isolated("[0-9][0-9][0-9]"), BYTES]),
+    "qwen35": Sequence([isolated(QWEN35), BYTES]),
+    "seed-coder": Sequence([isolated(SEED_CODER), BYTES]),
+    "deepseek-llm": Sequence([isolated(r"[\r\n]"), isolated(DEEPSEEK_LETTERS),
+                              isolated(r"\s?[!-/:-~！-／：-～‘-‟　-。]+"), isolated(r"\s+$"),
+                              isolated("[一-龥ࠀ-一가-퟿]+"), Digits(individual_digits=True), BYTES]),
+    "deepseek-v3": Sequence([isolated(r"\p{N}{1,3}"), isolated("[一-龥぀-ゟ゠-ヿ]+"), isolated(DEEPSEEK_V3), BYTES]),
+    "falcon": Sequence([Punctuation("contiguous"), ByteLevel(add_prefix_space=False, use_regex=True),
+                        Digits(individual_digits=False), isolated("[0-9][0-9][0-9]")]),
+    "gpt-4o": Sequence([isolated(CASED.replace("SUFFIX", "(?i:'s|'t|'re|'ve|'m|'ll|'d)?")
+                                 .replace("DIGITS", "{1,3}")), BYTES]),
+    "tekken": Sequence([isolated(CASED.replace("SUFFIX", "").replace("DIGITS", "")), BYTES]),
 }
 
 WORDS = ("the quick brown fox def class return import self async await struct template typename "
@@ -106,13 +140,9 @@ def main():
     for name, pre in PRE.items():
         rows = []
         for text in texts[:PIECE_TEXTS]:
-            row, last = [], 0
-            for _, (begin, end) in pre.pre_tokenize_str(text):
-                assert begin == last, (name, text)
-                row.append(len(text[begin:end].encode()))
-                last = end
-            assert last == len(text), (name, text)
-            rows.append(row)
+            # Every byte of a piece is spelled as one character.
+            rows.append([len(piece) for piece, _ in pre.pre_tokenize_str(text)])
+            assert sum(rows[-1]) == len(text.encode()), (name, text)
         write(f"pieces_{name}.json", rows)
 
     marks = [chr(c) for c in (*range(0x300, 0x345), 0x1100, 0x1161, 0x1162, 0x11A8, 0x11C2, 0xAC00, 0xAC1C,
