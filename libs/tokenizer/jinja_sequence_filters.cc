@@ -114,6 +114,8 @@ Value Reverse(Interpreter& in, const Value& value, const Args& args) {
 }
 
 Value Map(Interpreter& in, const Value& value, const Args& args) {
+  // As in jinja2, None and the like give nothing, whatever the arguments are.
+  if (!value.Truthy()) return MakeList(in, {}, ListForm::kGenerator);
   const auto items = in.Iterate(value);
   if (in.failed()) return {};
   Items out;
@@ -142,6 +144,7 @@ Value Map(Interpreter& in, const Value& value, const Args& args) {
 // select, reject, selectattr, rejectattr.
 Value Choose(Interpreter& in, const Value& value, const Args& args, bool by_attribute,
              bool wanted) {
+  if (!value.Truthy()) return MakeList(in, {}, ListForm::kGenerator);  // None too, as in jinja2
   const auto items = in.Iterate(value);
   if (in.failed()) return {};
   const size_t used = by_attribute ? 1 : 0;
