@@ -126,7 +126,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   state->context.team = state->team.get();
   state->context.kernels = ref ? nullptr : &cpu::GetKernels(isa);
   state->context.scratch.resize(static_cast<size_t>(threads));
-  state->shape = {options.kv_type, 0, state->config.kv_heads, state->config.head_dim};
+  state->shape = {options.kv_type, 0, state->config.kv_heads, state->config.head_dim,
+                  state->config.value_dim()};
   WEFT_ASSIGN_OR_RETURN(state->weights, LoadWeights({*state->tensors, options.progress},
                                                     state->config, *state->table, state->context));
   state->transformer =
@@ -137,10 +138,11 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
 const ModelConfig& Model::config() const { return state_->config; }
 
 uint64_t Model::KvBytesPerBlock(int32_t block_tokens) const {
-  const ModelConfig& c = state_->config;
-  return 2 * static_cast<uint64_t>(c.layers) * static_cast<uint64_t>(c.kv_heads) *
-         static_cast<uint64_t>(c.head_dim) * static_cast<uint64_t>(std::max(block_tokens, 0)) *
-         static_cast<uint64_t>(BlockBytes(state_->shape.type));
+  const State& s = *state_;
+  return static_cast<uint64_t>(s.config.layers) * static_cast<uint64_t>(s.shape.kv_heads) *
+         static_cast<uint64_t>(s.shape.head_dim + s.shape.v_dim) *
+         static_cast<uint64_t>(std::max(block_tokens, 0)) *
+         static_cast<uint64_t>(BlockBytes(s.shape.type));
 }
 
 absl::Status Model::AllocateKv(int32_t blocks, int32_t block_tokens) {
@@ -165,10 +167,13 @@ absl::Status Model::AllocateKv(int32_t blocks, int32_t block_tokens) {
   WEFT_RETURN_IF_ERROR(s.kv_pages.Allocate(per_block * static_cast<uint64_t>(blocks)));
   s.shape.block_tokens = block_tokens;
   s.kv_blocks = blocks;
-  const uint64_t half = s.kv_pages.bytes() / static_cast<uint64_t>(s.config.layers) / 2;
+  const uint64_t layer = s.kv_pages.bytes() / static_cast<uint64_t>(s.config.layers);
+  const uint64_t k_bytes = static_cast<uint64_t>(s.shape.k_page_elements()) *
+                           static_cast<uint64_t>(blocks) *
+                           static_cast<uint64_t>(BlockBytes(s.shape.type));
   for (int32_t i = 0; i < s.config.layers; ++i) {
-    uint8_t* k = s.kv_pages.data() + 2 * half * static_cast<uint64_t>(i);
-    s.cache.push_back({k, k + half});
+    uint8_t* k = s.kv_pages.data() + layer * static_cast<uint64_t>(i);
+    s.cache.push_back({k, k + k_bytes});
   }
   s.kv_bytes.store(s.kv_pages.bytes(), std::memory_order_relaxed);
   return absl::OkStatus();

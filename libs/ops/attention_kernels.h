@@ -23,42 +23,58 @@ class Attention {
 
   static void Run(const AttentionArgs& args) {
     const int queries = args.rows * args.group;
-    float* sums = args.scratch;  // [queries, head_dim]: unnormalised outputs
-    float* largest = sums + static_cast<int64_t>(queries) * args.head_dim;  // [queries]
+    float* sums = args.scratch;  // [queries, v_dim]: unnormalised outputs
+    float* largest = sums + static_cast<int64_t>(queries) * args.v_dim;  // [queries]
     float* total = largest + queries;  // [queries]: sums of the exponentials
-    for (int64_t i = 0; i < static_cast<int64_t>(queries) * args.head_dim; ++i) sums[i] = 0.0f;
+    for (int64_t i = 0; i < static_cast<int64_t>(queries) * args.v_dim; ++i) sums[i] = 0.0f;
     for (int i = 0; i < queries; ++i) {
       largest[i] = -__builtin_inff();
       total[i] = 0.0f;
     }
     const int last = args.first_position + args.rows - 1;
-    for (int tile = 0; tile <= last; tile += kTileTokens) {
+    const int first = FirstToken(args, args.first_position) / kTileTokens * kTileTokens;
+    for (int tile = first; tile <= last; tile += kTileTokens) {
       Tile view(args, tile);
       // Rows that see the whole tile share its loads; the others mask it, each for itself, so that
-      // no token after a row's own is ever touched on its behalf.
-      const int whole_from = tile + kTileTokens - 1 - args.first_position;
-      const int masked_from = tile - args.first_position;
-      for (int row = masked_from > 0 ? masked_from : 0; row < args.rows && row < whole_from;
-           ++row) {
-        const int valid = args.first_position + row - tile + 1;
-        Queries(view, row * args.group, (row + 1) * args.group, valid, sums, largest, total);
-      }
-      const int first_whole = whole_from > 0 ? whole_from : 0;
-      if (first_whole < args.rows) {
-        Queries(view, first_whole * args.group, queries, kTileTokens, sums, largest, total);
+      // no token outside a row's own is ever touched on its behalf.
+      int row = tile > args.first_position ? tile - args.first_position : 0;
+      while (row < args.rows) {
+        const Seen seen(args, tile, row);
+        if (seen.begin >= kTileTokens) break;  // of later rows even more so
+        int end = row + 1;
+        while (seen.whole() && end < args.rows && Seen(args, tile, end).whole()) ++end;
+        Queries(view, row * args.group, end * args.group, seen, sums, largest, total);
+        row = end;
       }
     }
     for (int i = 0; i < queries; ++i) {
       const F inverse = S::Set1(1.0f / total[i]);
-      float* out = args.out + (i / args.group) * args.out_stride + (i % args.group) * args.head_dim;
-      const float* sum = sums + static_cast<int64_t>(i) * args.head_dim;
-      for (int d = 0; d < args.head_dim; d += kStrip) {
+      float* out = args.out + (i / args.group) * args.out_stride + (i % args.group) * args.v_dim;
+      const float* sum = sums + static_cast<int64_t>(i) * args.v_dim;
+      for (int d = 0; d < args.v_dim; d += kStrip) {
         S::Store(out + d, S::Mul(S::Load(sum + d), inverse));
       }
     }
   }
 
  private:
+  static int FirstToken(const AttentionArgs& args, int position) {
+    return args.window > 0 && position >= args.window ? position - args.window + 1 : 0;
+  }
+
+  // The tokens of a tile that a row sees: [begin, end).
+  struct Seen {
+    Seen(const AttentionArgs& args, int tile, int row) {
+      const int position = args.first_position + row;
+      const int first = FirstToken(args, position) - tile;
+      begin = first > 0 ? first : 0;
+      end = position - tile + 1 < kTileTokens ? position - tile + 1 : kTileTokens;
+    }
+    bool whole() const { return begin == 0 && end == kTileTokens; }
+    int begin;
+    int end;
+  };
+
   // The strips of one tile. Strips that begin after the last row's token are never read.
   struct Tile {
     Tile(const AttentionArgs& a, int begin) : args(a) {
@@ -69,23 +85,23 @@ class Attention {
           k[s] = v[s] = nullptr;
           continue;
         }
-        const int64_t page = a.block_table[token / a.block_tokens] * a.page_stride;
+        const int64_t page = a.block_table[token / a.block_tokens];
         const int64_t offset = token % a.block_tokens;
-        k[s] = a.k_cache + page + offset;
-        v[s] = a.v_cache + page + offset * a.head_dim;
+        k[s] = a.k_cache + page * a.k_page_stride + offset;
+        v[s] = a.v_cache + page * a.v_page_stride + offset * a.v_dim;
       }
     }
     const AttentionArgs& args;
     const uint16_t* k[kTileTokens / kStrip];  // [head_dim, block_tokens]
-    const uint16_t* v[kTileTokens / kStrip];  // [16 tokens, head_dim]
+    const uint16_t* v[kTileTokens / kStrip];  // [16 tokens, v_dim]
   };
 
-  static void Queries(const Tile& tile, int first, int end, int valid, float* sums, float* largest,
+  static void Queries(const Tile& tile, int first, int end, Seen seen, float* sums, float* largest,
                       float* total) {
     constexpr int kMost = S::kQueries;
     int query = first;
     const auto take = [&]<int Q>() {
-      Pass<Q>(tile, query, valid, sums, largest, total);
+      Pass<Q>(tile, query, seen, sums, largest, total);
       query += Q;
     };
     while (end - query >= kMost) take.template operator()<kMost>();
@@ -98,11 +114,12 @@ class Attention {
   }
 
   template <int Q>
-  static void Pass(const Tile& tile, int first, int valid, float* sums, float* largest,
+  static void Pass(const Tile& tile, int first, Seen seen, float* sums, float* largest,
                    float* total) {
     const AttentionArgs& args = tile.args;
     const int dim = args.head_dim;
-    const int strips = (valid + kStrip - 1) / kStrip;
+    const int first_strip = seen.begin / kStrip;
+    const int strips = (seen.end + kStrip - 1) / kStrip;
     const float* q[Q];
     for (int i = 0; i < Q; ++i) {
       const int query = first + i;
@@ -112,18 +129,18 @@ class Attention {
     // Scores: lanes are tokens, each the sum over ascending d.
     float scores[Q][kTileTokens];
     const F scale = S::Set1(args.scale);
-    int strip = 0;
+    int strip = first_strip;
     for (; strip + S::kScoreStrips <= strips; strip += S::kScoreStrips) {
-      Scores<Q, S::kScoreStrips>(tile, q, strip, valid, scale, scores);
+      Scores<Q, S::kScoreStrips>(tile, q, strip, seen, scale, scores);
     }
-    for (; strip < strips; ++strip) Scores<Q, 1>(tile, q, strip, valid, scale, scores);
+    for (; strip < strips; ++strip) Scores<Q, 1>(tile, q, strip, seen, scale, scores);
 
     // Softmax of the tile against the running maximum.
     float rescale[Q];
     for (int i = 0; i < Q; ++i) {
       const int query = first + i;
-      F strip_max = S::Load(scores[i]);
-      for (int s = 1; s < strips; ++s)
+      F strip_max = S::Load(&scores[i][first_strip * kStrip]);
+      for (int s = first_strip + 1; s < strips; ++s)
         strip_max = S::Max(strip_max, S::Load(&scores[i][s * kStrip]));
       const float before = largest[query];
       const float tile_max = S::ReduceMax(strip_max);
@@ -134,10 +151,9 @@ class Attention {
       S::Store(first_lane, Exp<S>(S::Sub(S::Set1(before), shift)));
       rescale[i] = first_lane[0];
       F sum = S::Set1(0.0f);
-      for (int s = 0; s < strips; ++s) {
+      for (int s = first_strip; s < strips; ++s) {
         F p = Exp<S>(S::Sub(S::Load(&scores[i][s * kStrip]), shift));
-        const int lanes = valid - s * kStrip;
-        if (lanes < kStrip) p = S::FirstLanes(lanes, p, S::Set1(0.0f));
+        p = Masked(p, seen, s, 0.0f);
         S::Store(&scores[i][s * kStrip], p);
         sum = S::Add(sum, p);
       }
@@ -145,14 +161,22 @@ class Attention {
           S::Fma(S::FirstLanes(1, S::Set1(total[query]), S::Set1(0.0f)), S::Set1(rescale[i]), sum));
     }
 
+    const int v_dim = args.v_dim;
+    float* out = sums + static_cast<int64_t>(first) * v_dim;
     int d = 0;
-    for (; d + S::kScoreStrips * kStrip <= dim; d += S::kScoreStrips * kStrip) {
-      Outputs<Q, S::kScoreStrips>(tile, d, valid, scores, rescale,
-                                  sums + static_cast<int64_t>(first) * dim + d);
+    for (; d + S::kScoreStrips * kStrip <= v_dim; d += S::kScoreStrips * kStrip) {
+      Outputs<Q, S::kScoreStrips>(tile, d, seen, scores, rescale, out + d);
     }
-    for (; d < dim; d += kStrip) {
-      Outputs<Q, 1>(tile, d, valid, scores, rescale, sums + static_cast<int64_t>(first) * dim + d);
-    }
+    for (; d < v_dim; d += kStrip) Outputs<Q, 1>(tile, d, seen, scores, rescale, out + d);
+  }
+
+  // The lanes of a strip that are seen; `otherwise` in the rest.
+  static F Masked(F a, Seen seen, int strip, float otherwise) {
+    const int begin = seen.begin - strip * kStrip;
+    const int end = seen.end - strip * kStrip;
+    if (end < kStrip) a = S::FirstLanes(end, a, S::Set1(otherwise));
+    if (begin > 0) a = S::FirstLanes(begin, S::Set1(otherwise), a);
+    return a;
   }
 
   // N strips of 16 tokens against Q queries. Lanes are tokens, each the sum over ascending d.
@@ -160,7 +184,7 @@ class Attention {
   // registers.
   template <int Q, int N>
   __attribute__((noinline)) static void Scores(const Tile& tile, const float* const (&q)[Q],
-                                               int strip, int valid, F scale,
+                                               int strip, Seen seen, F scale,
                                                float (&scores)[Q][kTileTokens]) {
     F acc[Q][N];
 #pragma GCC unroll 8
@@ -183,10 +207,10 @@ class Attention {
       }
     }
     for (int n = 0; n < N; ++n) {
-      const int lanes = valid - (strip + n) * kStrip;
       for (int i = 0; i < Q; ++i) {
         F score = S::Mul(acc[i][n], scale);
-        if (lanes < kStrip) score = S::FirstLanes(lanes, score, S::Set1(-__builtin_inff()));
+        if (tile.args.softcap > 0) score = SoftCap<S>(score, tile.args.softcap);
+        score = Masked(score, seen, strip + n, -__builtin_inff());
         S::Store(&scores[i][(strip + n) * kStrip], score);
       }
     }
@@ -194,10 +218,10 @@ class Attention {
 
   // N strips of 16 elements of the head, at `d`. Each is the sum over ascending tokens.
   template <int Q, int N>
-  __attribute__((noinline)) static void Outputs(const Tile& tile, int d, int valid,
+  __attribute__((noinline)) static void Outputs(const Tile& tile, int d, Seen seen,
                                                 const float (&scores)[Q][kTileTokens],
                                                 const float (&rescale)[Q], float* sums) {
-    const int64_t dim = tile.args.head_dim;
+    const int64_t dim = tile.args.v_dim;
     F acc[Q][N];
 #pragma GCC unroll 8
     for (int i = 0; i < Q; ++i) {
@@ -205,9 +229,10 @@ class Attention {
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) acc[i][n] = S::Mul(S::Load(sums + i * dim + n * kStrip), factor);
     }
-    for (int begin = 0; begin < valid; begin += kStrip) {
-      const uint16_t* v = tile.v[begin / kStrip] + d;
-      const int end = valid - begin < kStrip ? valid : begin + kStrip;
+    for (int begin = seen.begin; begin < seen.end;) {
+      const int strip = begin / kStrip;
+      const int end = seen.end < (strip + 1) * kStrip ? seen.end : (strip + 1) * kStrip;
+      const uint16_t* v = tile.v[strip] + (begin - strip * kStrip) * dim + d;
       for (int t = begin; t < end; ++t, v += dim) {
         // Named, not an array: GCC 12 keeps an array of two in memory here.
         static_assert(N <= 2);
@@ -220,6 +245,7 @@ class Attention {
           if constexpr (N == 2) acc[i][1] = S::Fma(high, p, acc[i][1]);
         }
       }
+      begin = end;
     }
 #pragma GCC unroll 8
     for (int i = 0; i < Q; ++i) {

@@ -105,22 +105,31 @@ void Linear(const LinearArgs& args, OpContext& context) {
 void RopeAndCache(const RopeAndCacheArgs& args, OpContext& context) {
   const KvShape& shape = args.shape;
   const int64_t q_width = static_cast<int64_t>(args.heads) * shape.head_dim;
-  const int64_t kv_width = static_cast<int64_t>(shape.kv_heads) * shape.head_dim;
-  ForRows(args.rows, q_width + 2 * kv_width, context, [&](int64_t row) {
+  const int64_t k_width = static_cast<int64_t>(shape.kv_heads) * shape.head_dim;
+  const int64_t v_width = static_cast<int64_t>(shape.kv_heads) * shape.v_dim;
+  ForRows(args.rows, q_width + k_width + v_width, context, [&](int64_t row) {
     const int32_t slot = args.slots[static_cast<size_t>(row)];
-    const int64_t page = slot / shape.block_tokens * shape.page_elements();
+    const int64_t page = slot / shape.block_tokens;
     context.kernels->rope_cache({
         .q = args.q + row * q_width,
-        .k = args.k + row * kv_width,
-        .v = args.v + row * kv_width,
+        .k = args.k_head(row, 0),
+        .v = args.v_head(row, 0),
+        .k_shared = args.k_shared == nullptr ? nullptr : args.k_shared + row * args.k_shared_stride,
+        .k_head_stride = args.k_head(0, 1) - args.k_head(0, 0),
+        .v_head_stride = args.v_head(0, 1) - args.v_head(0, 0),
+        .q_norm = args.q_norm,
+        .k_norm = args.k_norm,
+        .norm_eps = args.norm_eps,
         .cos_sin = args.cos_sin + row * args.rope_dim,
         .heads = args.heads,
         .kv_heads = shape.kv_heads,
         .head_dim = shape.head_dim,
+        .v_dim = shape.v_dim,
+        .rope_first = args.rope_first,
         .rope_dim = args.rope_dim,
         .neighbours = args.neighbours,
-        .k_block = static_cast<uint16_t*>(args.cache.k) + page,
-        .v_block = static_cast<uint16_t*>(args.cache.v) + page,
+        .k_block = static_cast<uint16_t*>(args.cache.k) + page * shape.k_page_elements(),
+        .v_block = static_cast<uint16_t*>(args.cache.v) + page * shape.v_page_elements(),
         .block_tokens = shape.block_tokens,
         .offset = slot % shape.block_tokens,
     });
@@ -130,6 +139,7 @@ void RopeAndCache(const RopeAndCacheArgs& args, OpContext& context) {
 void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   const KvShape& shape = args.shape;
   const int32_t group = args.heads / shape.kv_heads;
+  const int64_t q_width = static_cast<int64_t>(args.heads) * shape.head_dim;
   const int64_t width = args.out.width;
   struct Piece {
     const AttentionSequence* sequence;
@@ -148,7 +158,7 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   // Long rows first: the last tasks to be claimed are short, so threads finish together.
   std::reverse(pieces.begin(), pieces.end());
   const auto floats = static_cast<size_t>(
-      cpu::AttentionScratchFloats(static_cast<int64_t>(most_rows) * group, shape.head_dim));
+      cpu::AttentionScratchFloats(static_cast<int64_t>(most_rows) * group, shape.v_dim));
   for (std::vector<float>& scratch : context.scratch) {
     if (scratch.size() < floats) scratch.resize(floats);
   }
@@ -161,21 +171,26 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
           const Piece& piece = pieces[static_cast<size_t>(i / shape.kv_heads)];
           const int64_t kv_head = i % shape.kv_heads;
           const int64_t row = piece.sequence->first_row + piece.first;
-          const int64_t head_offset = kv_head * shape.head_dim * shape.block_tokens;
-          const int64_t column = kv_head * group * shape.head_dim;
+          const int64_t page_tokens = shape.block_tokens;
           context.kernels->attention({
-              .q = args.q + row * width + column,
-              .q_stride = width,
-              .out = args.out.row(row) + column,
+              .q = args.q + row * q_width + kv_head * group * shape.head_dim,
+              .q_stride = q_width,
+              .out = args.out.row(row) + kv_head * group * shape.v_dim,
               .out_stride = width,
               .rows = piece.rows,
               .first_position = piece.sequence->first_position + piece.first,
               .group = group,
               .head_dim = shape.head_dim,
+              .v_dim = shape.v_dim,
               .scale = args.scale,
-              .k_cache = static_cast<const uint16_t*>(args.cache.k) + head_offset,
-              .v_cache = static_cast<const uint16_t*>(args.cache.v) + head_offset,
-              .page_stride = shape.page_elements(),
+              .softcap = args.softcap,
+              .window = args.window,
+              .k_cache = static_cast<const uint16_t*>(args.cache.k) +
+                         kv_head * shape.head_dim * page_tokens,
+              .v_cache =
+                  static_cast<const uint16_t*>(args.cache.v) + kv_head * shape.v_dim * page_tokens,
+              .k_page_stride = shape.k_page_elements(),
+              .v_page_stride = shape.v_page_elements(),
               .block_table = piece.sequence->block_table,
               .block_tokens = shape.block_tokens,
               .scratch = context.scratch[static_cast<size_t>(rank)].data(),

@@ -79,16 +79,23 @@ struct MatmulArgs {
   int64_t out_stride;
 };
 
-// RoPE on the rows' queries and keys, then K and V into the cache, as halves.
+// One row's queries and keys normalised and rotated, then K and V into the cache, as halves.
 struct RopeCacheArgs {
-  float* q;        // [heads * head_dim], rotated in place
-  const float* k;  // [kv_heads * head_dim]
-  const float* v;
+  float* q;        // [heads * head_dim], in place
+  const float* k;  // head h at k + h * k_head_stride
+  const float* v;  // head h at v + h * v_head_stride
+  // Null, or the rope_dim rotating elements of every key head, which k then does not hold.
+  const float* k_shared;
+  int64_t k_head_stride, v_head_stride;
+  const float* q_norm;  // [head_dim] weights of an RMS norm of each head, or null
+  const float* k_norm;
+  float norm_eps;
   const float* cos_sin;  // [rope_dim / 2] cosines, then as many sines
-  int32_t heads, kv_heads, head_dim, rope_dim;
-  bool neighbours;    // pairs (2i, 2i + 1), else (i, i + rope_dim / 2)
-  uint16_t* k_block;  // page: [kv_heads, head_dim, block_tokens]
-  uint16_t* v_block;  // page: [kv_heads, block_tokens, head_dim]
+  int32_t heads, kv_heads, head_dim, v_dim;
+  int32_t rope_first, rope_dim;  // elements [rope_first, rope_first + rope_dim) of a head rotate
+  bool neighbours;               // pairs (2i, 2i + 1), else (i, i + rope_dim / 2)
+  uint16_t* k_block;             // page: [kv_heads, head_dim, block_tokens]
+  uint16_t* v_block;             // page: [kv_heads, block_tokens, v_dim]
   int32_t block_tokens;
   int32_t offset;  // token within the page
 };
@@ -102,17 +109,21 @@ struct AttentionArgs {
   int32_t rows;
   int32_t first_position;  // of the first row: it attends to first_position + 1 tokens
   int32_t group;           // query heads per KV head
-  int32_t head_dim;        // multiple of 16
+  int32_t head_dim;        // of queries and keys; multiple of 16
+  int32_t v_dim;           // of values and outputs; multiple of 16
   float scale;
-  const uint16_t* k_cache;  // of the layer and KV head: page b at k_cache + b * page_stride
+  float softcap;            // scores become softcap * tanh(score / softcap); 0: they do not
+  int32_t window;           // a row sees this many tokens, itself included; 0: all
+  const uint16_t* k_cache;  // of the layer and KV head: page b at k_cache + b * k_page_stride
   const uint16_t* v_cache;
-  int64_t page_stride;  // halves between pages
+  int64_t k_page_stride;  // halves between pages
+  int64_t v_page_stride;
   const int32_t* block_table;
   int32_t block_tokens;  // multiple of 16
-  float* scratch;        // AttentionScratchFloats(rows * group, head_dim) floats
+  float* scratch;        // AttentionScratchFloats(rows * group, v_dim) floats
 };
-constexpr int64_t AttentionScratchFloats(int64_t queries, int64_t head_dim) {
-  return queries * (head_dim + 2);
+constexpr int64_t AttentionScratchFloats(int64_t queries, int64_t v_dim) {
+  return queries * (v_dim + 2);
 }
 
 struct Kernels {

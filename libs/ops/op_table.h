@@ -31,7 +31,7 @@ struct Activations {
 };
 
 // Pages of one layer. K: [blocks, kv_heads, head_dim, block_tokens], so that scores have tokens in
-// their lanes; V: [blocks, kv_heads, block_tokens, head_dim].
+// their lanes; V: [blocks, kv_heads, block_tokens, v_dim].
 struct KvLayer {
   void* k = nullptr;
   void* v = nullptr;
@@ -42,7 +42,11 @@ struct KvShape {
   int32_t block_tokens = 0;
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
-  int64_t page_elements() const { return static_cast<int64_t>(kv_heads) * head_dim * block_tokens; }
+  int32_t v_dim = 0;  // of a value head; often head_dim
+  int64_t k_page_elements() const {
+    return static_cast<int64_t>(kv_heads) * head_dim * block_tokens;
+  }
+  int64_t v_page_elements() const { return static_cast<int64_t>(kv_heads) * v_dim * block_tokens; }
 };
 
 struct OpContext {
@@ -80,18 +84,40 @@ struct LinearArgs {
   std::span<const Output> outputs;
 };
 
+// Queries and keys, normalised (unless the weights are null) and rotated; K and V to their slots.
 struct RopeAndCacheArgs {
-  float* q = nullptr;  // [rows, heads * head_dim], rotated in place
+  float* q = nullptr;  // [rows, heads * head_dim], in place
+  // Head h of row r: k + r * k_row_stride + h * k_head_stride. Strides of 0 mean that heads and
+  // rows follow one another. Likewise v.
   const float* k = nullptr;
   const float* v = nullptr;
+  int64_t k_row_stride = 0, k_head_stride = 0;
+  int64_t v_row_stride = 0, v_head_stride = 0;
+  // Null, or the rotating elements of a row's keys, the same for all heads: k_shared + r *
+  // k_shared_stride. k then holds the elements before them.
+  const float* k_shared = nullptr;
+  int64_t k_shared_stride = 0;
+  const float* q_norm = nullptr;  // [head_dim] weights of an RMS norm of every head
+  const float* k_norm = nullptr;
+  float norm_eps = 0;
   const float* cos_sin = nullptr;  // [rows, rope_dim]: cosines, then sines
   int64_t rows = 0;
   int32_t heads = 0;
-  int32_t rope_dim = 0;
+  int32_t rope_first = 0;  // elements [rope_first, rope_first + rope_dim) of a head rotate
+  int32_t rope_dim = 0;    // 0: nothing rotates
   bool neighbours = true;
   std::span<const int32_t> slots;
   KvLayer cache;
   KvShape shape;
+
+  const float* k_head(int64_t row, int64_t head) const {
+    const int64_t apart = k_head_stride > 0 ? k_head_stride : shape.head_dim;
+    return k + row * (k_row_stride > 0 ? k_row_stride : shape.kv_heads * apart) + head * apart;
+  }
+  const float* v_head(int64_t row, int64_t head) const {
+    const int64_t apart = v_head_stride > 0 ? v_head_stride : shape.v_dim;
+    return v + row * (v_row_stride > 0 ? v_row_stride : shape.kv_heads * apart) + head * apart;
+  }
 };
 
 struct AttentionSequence {
@@ -107,10 +133,12 @@ struct PagedAttentionArgs {
   int64_t rows = 0;
   int32_t heads = 0;
   float scale = 0;
+  float softcap = 0;   // scores become softcap * tanh(score / softcap); 0: they do not
+  int32_t window = 0;  // a row sees this many tokens, itself included; 0: all
   std::span<const AttentionSequence> sequences;
   KvLayer cache;
   KvShape shape;
-  Activations out;  // width heads * head_dim
+  Activations out;  // width heads * v_dim
 };
 
 // out = silu(gate) * up. Quantises too where `out` has room.

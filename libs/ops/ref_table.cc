@@ -82,11 +82,18 @@ void Linear(const LinearArgs& args, OpContext& context) {
   }
 }
 
-void Rotate(float* head, const float* cos_sin, const RopeAndCacheArgs& args) {
+void NormAndRotate(float* head, const float* norm, const float* cos_sin,
+                   const RopeAndCacheArgs& args) {
+  const int32_t dim = args.shape.head_dim;
+  if (norm != nullptr) {
+    const float mean = Dot(head, head, dim) / static_cast<float>(dim);
+    const float inverse = 1.0f / std::sqrt(mean + args.norm_eps);
+    for (int32_t i = 0; i < dim; ++i) head[i] = head[i] * inverse * norm[i];
+  }
   const int32_t pairs = args.rope_dim / 2;
   for (int32_t i = 0; i < pairs; ++i) {
-    const int32_t first = args.neighbours ? 2 * i : i;
-    const int32_t second = args.neighbours ? 2 * i + 1 : i + pairs;
+    const int32_t first = args.rope_first + (args.neighbours ? 2 * i : i);
+    const int32_t second = first + (args.neighbours ? 1 : pairs);
     const float c = cos_sin[i];
     const float s = cos_sin[pairs + i];
     const float a = head[first];
@@ -110,10 +117,10 @@ void StoreCached(void* cache, DType type, int64_t index, float value) {
 }
 
 int64_t KIndex(const KvShape& s, int64_t page, int64_t head, int64_t d, int64_t offset) {
-  return page * s.page_elements() + (head * s.head_dim + d) * s.block_tokens + offset;
+  return page * s.k_page_elements() + (head * s.head_dim + d) * s.block_tokens + offset;
 }
 int64_t VIndex(const KvShape& s, int64_t page, int64_t head, int64_t d, int64_t offset) {
-  return page * s.page_elements() + (head * s.block_tokens + offset) * s.head_dim + d;
+  return page * s.v_page_elements() + (head * s.block_tokens + offset) * s.v_dim + d;
 }
 
 void RopeAndCache(const RopeAndCacheArgs& args, OpContext&) {
@@ -123,56 +130,66 @@ void RopeAndCache(const RopeAndCacheArgs& args, OpContext&) {
   for (int64_t row = 0; row < args.rows; ++row) {
     const float* cos_sin = args.cos_sin + row * args.rope_dim;
     for (int32_t h = 0; h < args.heads; ++h) {
-      Rotate(args.q + (row * args.heads + h) * dim, cos_sin, args);
+      NormAndRotate(args.q + (row * args.heads + h) * dim, args.q_norm, cos_sin, args);
     }
     const int32_t slot = args.slots[static_cast<size_t>(row)];
     const int32_t page = slot / shape.block_tokens;
     const int32_t offset = slot % shape.block_tokens;
     for (int32_t h = 0; h < shape.kv_heads; ++h) {
-      const int64_t source = (row * shape.kv_heads + h) * dim;
-      std::copy_n(args.k + source, dim, key.begin());
-      Rotate(key.data(), cos_sin, args);
+      const int32_t own = args.k_shared == nullptr ? dim : args.rope_first;
+      std::copy_n(args.k_head(row, h), own, key.begin());
+      if (own < dim) {
+        std::copy_n(args.k_shared + row * args.k_shared_stride, dim - own, key.begin() + own);
+      }
+      NormAndRotate(key.data(), args.k_norm, cos_sin, args);
       for (int32_t d = 0; d < dim; ++d) {
         StoreCached(args.cache.k, shape.type, KIndex(shape, page, h, d, offset),
                     key[static_cast<size_t>(d)]);
+      }
+      for (int32_t d = 0; d < shape.v_dim; ++d) {
         StoreCached(args.cache.v, shape.type, VIndex(shape, page, h, d, offset),
-                    args.v[source + d]);
+                    args.v_head(row, h)[d]);
       }
     }
   }
 }
+
+float SoftCap(float x, float cap) { return cap > 0 ? cap * std::tanh(x / cap) : x; }
 
 void AttendRow(const PagedAttentionArgs& args, const AttentionSequence& sequence, int64_t row,
                int64_t tokens, std::vector<float>& scores) {
   const KvShape& shape = args.shape;
   const int32_t dim = shape.head_dim;
   const int32_t group = args.heads / shape.kv_heads;
+  const int64_t first = args.window > 0 ? std::max<int64_t>(0, tokens - args.window) : 0;
   scores.resize(static_cast<size_t>(tokens));
   for (int32_t head = 0; head < args.heads; ++head) {
-    const float* q = args.q + row * args.out.width + head * dim;
+    const float* q = args.q + (row * args.heads + head) * dim;
     const int32_t kv_head = head / group;
     float largest = -INFINITY;
-    for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t t = first; t < tokens; ++t) {
       const int32_t page = sequence.block_table[t / shape.block_tokens];
       const int64_t offset = t % shape.block_tokens;
       float sum = 0;
       for (int32_t d = 0; d < dim; ++d) {
         sum += q[d] * LoadCached(args.cache.k, shape.type, KIndex(shape, page, kv_head, d, offset));
       }
-      scores[static_cast<size_t>(t)] = sum * args.scale;
-      largest = std::max(largest, sum * args.scale);
+      const float score = SoftCap(sum * args.scale, args.softcap);
+      scores[static_cast<size_t>(t)] = score;
+      largest = std::max(largest, score);
     }
     float total = 0;
-    for (float& score : scores) {
+    for (int64_t t = first; t < tokens; ++t) {
+      float& score = scores[static_cast<size_t>(t)];
       score = std::exp(score - largest);
       total += score;
     }
-    float* out = args.out.row(row) + head * dim;
-    std::fill_n(out, dim, 0.0f);
-    for (int64_t t = 0; t < tokens; ++t) {
+    float* out = args.out.row(row) + head * shape.v_dim;
+    std::fill_n(out, shape.v_dim, 0.0f);
+    for (int64_t t = first; t < tokens; ++t) {
       const int32_t page = sequence.block_table[t / shape.block_tokens];
       const float p = scores[static_cast<size_t>(t)] / total;
-      for (int32_t d = 0; d < dim; ++d) {
+      for (int32_t d = 0; d < shape.v_dim; ++d) {
         const int64_t index = VIndex(shape, page, kv_head, d, t % shape.block_tokens);
         out[d] += p * LoadCached(args.cache.v, shape.type, index);
       }

@@ -83,37 +83,44 @@ void SwiGlu(const float* gate, const float* up, int64_t n, float* out) {
   }
 }
 
-// Rotates one head from `in` to `out` (may be the same).
+// Normalises (unless `norm` is null) and rotates one head in place.
 template <typename S>
-void RotateHead(const float* in, float* out, const RopeCacheArgs& args) {
+void NormAndRotate(float* head, const float* norm, const RopeCacheArgs& args) {
+  if (norm != nullptr) RmsNorm<S>(head, norm, args.head_dim, args.norm_eps, head);
   const int32_t pairs = args.rope_dim / 2;
   const float* cosines = args.cos_sin;
   const float* sines = args.cos_sin + pairs;
   const int32_t step = args.neighbours ? 2 : 1;
   const int32_t apart = args.neighbours ? 1 : pairs;
+  float* x = head + args.rope_first;
   for (int32_t i = 0; i < pairs; ++i) {
-    const float a = in[i * step];
-    const float b = in[i * step + apart];
-    out[i * step] = a * cosines[i] - b * sines[i];
-    out[i * step + apart] = a * sines[i] + b * cosines[i];
+    const float a = x[i * step];
+    const float b = x[i * step + apart];
+    x[i * step] = a * cosines[i] - b * sines[i];
+    x[i * step + apart] = a * sines[i] + b * cosines[i];
   }
-  for (int32_t i = args.rope_dim; i < args.head_dim; ++i) out[i] = in[i];
 }
 
 template <typename S>
 void RopeCache(const RopeCacheArgs& args) {
   const int32_t dim = args.head_dim;
-  for (int32_t h = 0; h < args.heads; ++h) RotateHead<S>(args.q + h * dim, args.q + h * dim, args);
-  float rotated[kMaxHeadDim];
+  for (int32_t h = 0; h < args.heads; ++h) {
+    NormAndRotate<S>(args.q + static_cast<int64_t>(h) * dim, args.q_norm, args);
+  }
+  float key[kMaxHeadDim];
   uint16_t halves[kMaxHeadDim];
+  const int32_t own = args.k_shared == nullptr ? dim : args.rope_first;
   for (int32_t h = 0; h < args.kv_heads; ++h) {
-    RotateHead<S>(args.k + h * dim, rotated, args);
-    for (int32_t i = 0; i < dim; i += 16) S::StoreHalf(halves + i, S::Load(rotated + i));
-    const int64_t head_offset = static_cast<int64_t>(h) * dim * args.block_tokens;
-    uint16_t* k = args.k_block + head_offset + args.offset;
-    for (int32_t i = 0; i < dim; ++i) k[static_cast<int64_t>(i) * args.block_tokens] = halves[i];
-    uint16_t* v = args.v_block + head_offset + static_cast<int64_t>(args.offset) * dim;
-    for (int32_t i = 0; i < dim; i += 16) S::StoreHalf(v + i, S::Load(args.v + h * dim + i));
+    const float* k = args.k + h * args.k_head_stride;
+    for (int32_t i = 0; i < own; ++i) key[i] = k[i];
+    for (int32_t i = own; i < dim; ++i) key[i] = args.k_shared[i - own];
+    NormAndRotate<S>(key, args.k_norm, args);
+    for (int32_t i = 0; i < dim; i += 16) S::StoreHalf(halves + i, S::Load(key + i));
+    uint16_t* to = args.k_block + static_cast<int64_t>(h) * dim * args.block_tokens + args.offset;
+    for (int32_t i = 0; i < dim; ++i) to[static_cast<int64_t>(i) * args.block_tokens] = halves[i];
+    const float* v = args.v + h * args.v_head_stride;
+    to = args.v_block + (static_cast<int64_t>(h) * args.block_tokens + args.offset) * args.v_dim;
+    for (int32_t i = 0; i < args.v_dim; i += 16) S::StoreHalf(to + i, S::Load(v + i));
   }
 }
 

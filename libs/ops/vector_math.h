@@ -37,4 +37,17 @@ inline typename S::F Silu(typename S::F x) {
   return S::Div(x, S::Add(S::Set1(1.0f), e));
 }
 
+// tanh(x), with an absolute error below 2^-22.
+template <typename S>
+inline typename S::F Tanh(typename S::F x) {
+  const typename S::F e = Exp<S>(S::Add(x, x));
+  return S::Sub(S::Set1(1.0f), S::Div(S::Set1(2.0f), S::Add(e, S::Set1(1.0f))));
+}
+
+// cap * tanh(x / cap)
+template <typename S>
+inline typename S::F SoftCap(typename S::F x, float cap) {
+  return S::Mul(S::Set1(cap), Tanh<S>(S::Div(x, S::Set1(cap))));
+}
+
 }  // namespace weft::cpu

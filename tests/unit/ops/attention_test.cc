@@ -13,22 +13,24 @@ using test::SameBits;
 
 // One sequence of `tokens`, its pages in a shuffled order.
 struct Case {
-  Case(int tokens, int heads, int kv_heads, int head_dim, int block_tokens)
+  // v_dim 0: head_dim.
+  Case(int tokens, int heads, int kv_heads, int head_dim, int block_tokens, int v_dim = 0)
       : tokens(tokens), heads(heads) {
-    shape = {DType::kF16, block_tokens, kv_heads, head_dim};
+    if (v_dim == 0) v_dim = head_dim;
+    shape = {DType::kF16, block_tokens, kv_heads, head_dim, v_dim};
     const int blocks = (tokens + block_tokens - 1) / block_tokens;
     table.resize(static_cast<size_t>(blocks));
     std::iota(table.begin(), table.end(), 0);
     std::shuffle(table.begin(), table.end(), std::mt19937(1));
     // Unwritten cache is not a number: whatever touches it shows.
-    k.assign(static_cast<size_t>(blocks * shape.page_elements()), 0x7e00);
-    v = k;
+    k.assign(static_cast<size_t>(blocks * shape.k_page_elements()), 0x7e00);
+    v.assign(static_cast<size_t>(blocks * shape.v_page_elements()), 0x7e00);
     const auto q_width = static_cast<size_t>(heads * head_dim);
     const auto kv_width = static_cast<size_t>(kv_heads * head_dim);
     const auto n = static_cast<size_t>(tokens);
     queries = RandomFloats(n * q_width, 21);
     keys = RandomFloats(n * kv_width, 22);
-    values = RandomFloats(n * kv_width, 23);
+    values = RandomFloats(n * static_cast<size_t>(kv_heads * v_dim), 23);
     const std::vector<float> angles = RandomFloats(n * static_cast<size_t>(head_dim / 2), 24, 3.0f);
     for (int t = 0; t < tokens; ++t) {
       const size_t first = static_cast<size_t>(t * (head_dim / 2));
@@ -43,14 +45,16 @@ struct Case {
     const auto q_width = static_cast<int64_t>(heads) * shape.head_dim;
     const auto kv_width = static_cast<int64_t>(shape.kv_heads) * shape.head_dim;
     std::vector<float> q = queries;
-    std::vector<float> out(queries.size());
+    const auto v_width = static_cast<int64_t>(shape.kv_heads) * shape.v_dim;
+    const auto out_width = static_cast<int64_t>(heads) * shape.v_dim;
+    std::vector<float> out(static_cast<size_t>(tokens * out_width));
     for (int begin = 0; begin < tokens; begin += chunk) {
       const int rows = std::min(chunk, tokens - begin);
       const KvLayer cache{k.data(), v.data()};
       ops.rope_and_cache(
           {.q = q.data() + begin * q_width,
            .k = keys.data() + begin * kv_width,
-           .v = values.data() + begin * kv_width,
+           .v = values.data() + begin * v_width,
            .cos_sin = cos_sin.data() + begin * shape.head_dim,
            .rows = rows,
            .heads = heads,
@@ -62,12 +66,14 @@ struct Case {
           context);
       const AttentionSequence sequence{0, rows, begin, table.data()};
       Activations view;
-      view.data = out.data() + begin * q_width;
-      view.width = q_width;
+      view.data = out.data() + begin * out_width;
+      view.width = out_width;
       ops.paged_attention({.q = q.data() + begin * q_width,
                            .rows = rows,
                            .heads = heads,
                            .scale = 0.125f,
+                           .softcap = softcap,
+                           .window = window,
                            .sequences = {&sequence, 1},
                            .cache = cache,
                            .shape = shape,
@@ -77,7 +83,8 @@ struct Case {
     return out;
   }
 
-  int tokens, heads;
+  int tokens, heads, window = 0;
+  float softcap = 0;
   bool neighbours = true;
   KvShape shape;
   std::vector<int32_t> table, slots;
@@ -115,6 +122,42 @@ TEST_CASE("PagedAttention gives the same bits whatever chunk, page, thread and l
       }
     }
   }
+}
+
+TEST_CASE("PagedAttention keeps to its window, its soft cap and the width of values", "[ops]") {
+  for (const auto& [tokens, window, softcap, v_dim, chunk] :
+       {std::tuple{150, 1, 0.0f, 64, 150}, std::tuple{150, 17, 0.0f, 64, 33},
+        std::tuple{150, 64, 2.0f, 64, 150}, std::tuple{200, 100, 0.0f, 32, 64},
+        std::tuple{130, 128, 0.5f, 80, 7}, std::tuple{90, 1000, 30.0f, 16, 1}}) {
+    const auto make = [&, tokens = tokens, window = window, softcap = softcap, v_dim = v_dim] {
+      Case c(tokens, 6, 2, 48, 32, v_dim);
+      c.window = window;
+      c.softcap = softcap;
+      return c;
+    };
+    CpuContext reference(Isa::kScalar);
+    const std::vector<float> expected = make().Run(RefOps(), reference.context, tokens);
+    const std::vector<float> bits = make().Run(CpuOps(), reference.context, tokens);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      REQUIRE(bits[i] == Approx(expected[i]).margin(2e-5));
+    }
+    for (const Isa isa : AvailableIsas()) {
+      CpuContext cpu(isa, 2);
+      REQUIRE(SameBits(make().Run(CpuOps(), cpu.context, chunk), bits));
+    }
+  }
+}
+
+TEST_CASE("PagedAttention never touches tokens before the window", "[ops]") {
+  CpuContext cpu(AvailableIsas().back());
+  Case plain(150, 3, 1, 64, 64);
+  Case poisoned(150, 3, 1, 64, 64);
+  plain.window = poisoned.window = 20;
+  std::fill(poisoned.keys.begin(), poisoned.keys.begin() + 75 * 64, 1e9f);
+  std::fill(poisoned.values.begin(), poisoned.values.begin() + 75 * 64, 1e9f);
+  const std::vector<float> a = plain.Run(CpuOps(), cpu.context, 150);
+  const std::vector<float> b = poisoned.Run(CpuOps(), cpu.context, 150);
+  REQUIRE(SameBits({a.begin() + 94 * 192, a.end()}, {b.begin() + 94 * 192, b.end()}));
 }
 
 TEST_CASE("PagedAttention never lets a later token touch an earlier one", "[ops]") {
