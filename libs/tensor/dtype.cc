@@ -3,10 +3,13 @@
 #include <cstring>
 #include <limits>
 
+#include "libs/tensor/block_formats.h"
 #include "libs/tensor/half.h"
 
 namespace weft {
 namespace {
+
+using tensor_internal::Load16;
 
 struct TypeInfo {
   DType type;
@@ -58,67 +61,34 @@ const TypeInfo* Find(DType type) {
   return nullptr;
 }
 
-uint16_t Load16(const uint8_t* p) {
-  uint16_t value;
-  std::memcpy(&value, p, sizeof(value));
-  return value;
+// What lies in a plain type's array: one number after another.
+void WidenHalf(const uint8_t* src, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = HalfToFloat(Load16(src + 2 * i));
+}
+void WidenBf16(const uint8_t* src, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = Bf16ToFloat(Load16(src + 2 * i));
+}
+void WidenF8E4M3(const uint8_t* src, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) out[i] = F8E4M3ToFloat(src[i]);
+}
+void CopyFloats(const uint8_t* src, int64_t count, float* out) {
+  std::memcpy(out, src, static_cast<size_t>(count) * sizeof(float));
 }
 
-void DequantizeQ4_0(const uint8_t* src, int64_t blocks, float* out) {
-  for (int64_t b = 0; b < blocks; ++b, src += 18, out += 32) {
-    const float d = HalfToFloat(Load16(src));
-    for (int i = 0; i < 16; ++i) {
-      const int q = src[2 + i];
-      out[i] = static_cast<float>((q & 15) - 8) * d;
-      out[i + 16] = static_cast<float>((q >> 4) - 8) * d;
-    }
-  }
-}
+struct PlainType {
+  DType type;
+  void (*widen)(const uint8_t* src, int64_t count, float* out);
+};
+constexpr PlainType kPlain[] = {{DType::kF32, CopyFloats},
+                                {DType::kF16, WidenHalf},
+                                {DType::kBF16, WidenBf16},
+                                {DType::kF8E4M3, WidenF8E4M3}};
 
-void DequantizeQ4_1(const uint8_t* src, int64_t blocks, float* out) {
-  for (int64_t b = 0; b < blocks; ++b, src += 20, out += 32) {
-    const float d = HalfToFloat(Load16(src));
-    const float m = HalfToFloat(Load16(src + 2));
-    for (int i = 0; i < 16; ++i) {
-      const int q = src[4 + i];
-      out[i] = static_cast<float>(q & 15) * d + m;
-      out[i + 16] = static_cast<float>(q >> 4) * d + m;
-    }
+const PlainType* FindPlain(DType type) {
+  for (const PlainType& plain : kPlain) {
+    if (plain.type == type) return &plain;
   }
-}
-
-void DequantizeQ8_0(const uint8_t* src, int64_t blocks, float* out) {
-  for (int64_t b = 0; b < blocks; ++b, src += 34, out += 32) {
-    const float d = HalfToFloat(Load16(src));
-    for (int i = 0; i < 32; ++i) {
-      out[i] = static_cast<float>(static_cast<int8_t>(src[2 + i])) * d;
-    }
-  }
-}
-
-// A super-block of 256: 128 bytes of low nibbles, 64 bytes of high bit pairs, 16 int8 scales (one
-// per 16 elements), one half scale. Each half of 128 elements is stored in four interleaved rows.
-void DequantizeQ6_K(const uint8_t* src, int64_t blocks, float* out) {
-  for (int64_t b = 0; b < blocks; ++b, src += 210, out += 256) {
-    const float d = HalfToFloat(Load16(src + 208));
-    for (int half = 0; half < 2; ++half) {
-      const uint8_t* low = src + 64 * half;
-      const uint8_t* high = src + 128 + 32 * half;
-      const uint8_t* scales = src + 192 + 8 * half;
-      for (int i = 0; i < 32; ++i) {
-        const int bits[4] = {
-            (low[i] & 15) | ((high[i] & 3) << 4),
-            (low[i + 32] & 15) | (((high[i] >> 2) & 3) << 4),
-            (low[i] >> 4) | (((high[i] >> 4) & 3) << 4),
-            (low[i + 32] >> 4) | ((high[i] >> 6) << 4),
-        };
-        for (int row = 0; row < 4; ++row) {
-          const float scale = d * static_cast<float>(static_cast<int8_t>(scales[i / 16 + 2 * row]));
-          out[128 * half + 32 * row + i] = scale * static_cast<float>(bits[row] - 32);
-        }
-      }
-    }
-  }
+  return nullptr;
 }
 
 }  // namespace
@@ -145,18 +115,17 @@ int64_t BlockBytes(DType type) {
 }
 
 bool IsSupported(DType type) {
-  switch (type) {
-    case DType::kF32:
-    case DType::kF16:
-    case DType::kBF16:
-    case DType::kQ4_0:
-    case DType::kQ4_1:
-    case DType::kQ8_0:
-    case DType::kQ6_K:
-      return true;
-    default:
-      return false;
+  return FindPlain(type) != nullptr || FindBlockFormat(type) != nullptr;
+}
+
+std::string SupportedTypeNames() {
+  std::string names;
+  for (const TypeInfo& info : kTypes) {
+    if (!IsSupported(info.type)) continue;
+    if (!names.empty()) names += ' ';
+    names += info.name;
   }
+  return names;
 }
 
 std::optional<uint64_t> BytesFor(DType type, int64_t elements) {
@@ -167,32 +136,26 @@ std::optional<uint64_t> BytesFor(DType type, int64_t elements) {
   return static_cast<uint64_t>(blocks * info->block_bytes);
 }
 
-bool Dequantize(DType type, const uint8_t* src, int64_t elements, float* out) {
-  switch (type) {
-    case DType::kF32:
-      std::memcpy(out, src, static_cast<size_t>(elements) * sizeof(float));
-      return true;
-    case DType::kF16:
-      for (int64_t i = 0; i < elements; ++i) out[i] = HalfToFloat(Load16(src + 2 * i));
-      return true;
-    case DType::kBF16:
-      for (int64_t i = 0; i < elements; ++i) out[i] = Bf16ToFloat(Load16(src + 2 * i));
-      return true;
-    case DType::kQ4_0:
-      DequantizeQ4_0(src, elements / 32, out);
-      return true;
-    case DType::kQ4_1:
-      DequantizeQ4_1(src, elements / 32, out);
-      return true;
-    case DType::kQ8_0:
-      DequantizeQ8_0(src, elements / 32, out);
-      return true;
-    case DType::kQ6_K:
-      DequantizeQ6_K(src, elements / 256, out);
-      return true;
-    default:
-      return false;
+const BlockFormat* FindBlockFormat(DType type) {
+  for (const auto& [begin, end] : {tensor_internal::SimpleFormats(), tensor_internal::KFormats(),
+                                   tensor_internal::CodebookFormats()}) {
+    for (const BlockFormat* format = begin; format != end; ++format) {
+      if (format->type == type) return format;
+    }
   }
+  return nullptr;
+}
+
+bool Dequantize(DType type, const uint8_t* src, int64_t elements, float* out) {
+  if (const BlockFormat* format = FindBlockFormat(type)) {
+    format->dequantize(src, elements / format->block, out);
+    return true;
+  }
+  if (const PlainType* plain = FindPlain(type)) {
+    plain->widen(src, elements, out);
+    return true;
+  }
+  return false;
 }
 
 }  // namespace weft

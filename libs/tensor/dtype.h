@@ -1,15 +1,16 @@
 // Element types of tensors, with GGUF's type numbers, and conversion to fp32.
-// Block layouts: the GGUF specification (ggml/docs/gguf.md) and ggml's block structs.
+// Block layouts: block_formats.h.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace weft {
 
-// The values are GGUF's type numbers. Every type that GGUF names is here, so that an error can name
-// it; IsSupported() says which ones can be computed with.
+// The values are GGUF's type numbers, and own ones from 1000 on. Every type that GGUF names is
+// here, so that an error can name it; IsSupported() says which ones can be computed with.
 enum class DType : uint32_t {
   kF32 = 0,
   kF16 = 1,
@@ -58,15 +59,18 @@ std::string_view Name(DType type);
 int64_t BlockSize(DType type);
 int64_t BlockBytes(DType type);
 
-// True for F32 F16 BF16 Q4_0 Q4_1 Q8_0 Q6_K: the types that weights may have.
+// True for the types that weights may have: Dequantize knows them, and the op tables compute with
+// them. The others have a name and a size only.
 bool IsSupported(DType type);
+// "F32 F16 Q4_0 …", for messages.
+std::string SupportedTypeNames();
 
 // Bytes of `elements` contiguous elements; nothing when they are no whole number of blocks, the
 // count is negative, or the result does not fit.
 std::optional<uint64_t> BytesFor(DType type, int64_t elements);
 
-// Converts `elements` (a whole number of blocks) at `src` (any alignment) to fp32. False when the
-// type is not supported; `out` is then untouched.
+// Converts `elements` (a whole number of blocks) at `src` (any alignment) to fp32: the same bits as
+// the Python package `gguf`. False when the type is not supported; `out` is then untouched.
 bool Dequantize(DType type, const uint8_t* src, int64_t elements, float* out);
 
 }  // namespace weft

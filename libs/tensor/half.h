@@ -1,4 +1,5 @@
-// IEEE binary16 and bfloat16 in software: the same bits as the F16C instructions, on any machine.
+// IEEE binary16, bfloat16 and FP8 in software: the same bits as the F16C instructions, on any
+// machine.
 #pragma once
 
 #include <bit>
@@ -44,6 +45,18 @@ inline uint16_t FloatToHalf(float value) {
 
 inline float Bf16ToFloat(uint16_t b) {
   return std::bit_cast<float>(static_cast<uint32_t>(b) << 16);
+}
+
+// OCP 8-bit floating point, E4M3: bias 7, no infinities, 0x7f and 0xff are not a number.
+inline float F8E4M3ToFloat(uint8_t b) {
+  const uint32_t sign = static_cast<uint32_t>(b & 0x80u) << 24;
+  const uint32_t magnitude = b & 0x7fu;
+  if (magnitude == 0x7fu) return std::bit_cast<float>(sign | 0x7fc00000u);
+  if (magnitude < 8) {  // zero and subnormals: multiples of 2^-9
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(static_cast<float>(magnitude) * 0x1p-9f) |
+                                sign);
+  }
+  return std::bit_cast<float>(sign | ((magnitude << 20) + (120u << 23)));
 }
 
 }  // namespace weft

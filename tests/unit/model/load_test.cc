@@ -72,9 +72,9 @@ TEST_CASE("A tensor of another shape is named with both shapes", "[model]") {
 TEST_CASE("A tensor of a type that cannot be computed with is named", "[model]") {
   for (const auto table : {ModelOptions::Table::kCpu, ModelOptions::Table::kRef}) {
     TinyModel tiny;
-    tiny.types["blk.1.ffn_up.weight"] = DType::kQ4_K;
+    tiny.types["blk.1.ffn_up.weight"] = DType::kIQ2_XS;
     RequireMentions(ErrorOf(tiny, {.table = table}),
-                    {"UNIMPLEMENTED", "blk.1.ffn_up.weight", "Q4_K", "not supported"});
+                    {"UNIMPLEMENTED", "blk.1.ffn_up.weight", "IQ2_XS", "not supported"});
   }
 }
 

@@ -37,12 +37,12 @@ TEST_CASE("Repack names the tensor whose type is not supported", "[ops]") {
   ThreadTeam team({.threads = 1});
   PageArena arena;
   Weight weight;
-  weight.type = DType::kQ4_K;
+  weight.type = DType::kIQ2_XS;
   weight.rows = 1;
   weight.cols = 256;
   const auto packed = Repack(weight, "output.weight", team, arena);
   REQUIRE(packed.status().code() == absl::StatusCode::kUnimplemented);
-  REQUIRE(Message(packed.status()) == "tensor output.weight: type Q4_K is not supported");
+  REQUIRE(Message(packed.status()) == "tensor output.weight: type IQ2_XS is not supported");
 }
 
 TEST_CASE("Repack pads the last group with rows of zeros", "[ops]") {

@@ -21,7 +21,10 @@ TEST_CASE("Types are known by GGUF number and name", "[tensor]") {
   REQUIRE_FALSE(DTypeFromGguf(4).has_value());  // removed from GGUF
   REQUIRE_FALSE(DTypeFromGguf(4000000000u).has_value());
   REQUIRE(Name(static_cast<DType>(77)) == "unknown");
-  REQUIRE_FALSE(IsSupported(DType::kQ4_K));
+  REQUIRE_FALSE(DTypeFromGguf(1001).has_value());  // ours, of no GGUF file
+  REQUIRE(IsSupported(DType::kQ4_K));
+  REQUIRE_FALSE(IsSupported(DType::kIQ2_XS));
+  REQUIRE(SupportedTypeNames().find("Q5_K Q6_K IQ4_NL") != std::string::npos);
 }
 
 TEST_CASE("BytesFor refuses partial blocks and counts that overflow", "[tensor]") {
@@ -80,9 +83,9 @@ TEST_CASE("Q6_K joins low nibbles and high bit pairs in ggml's order", "[tensor]
 }
 
 TEST_CASE("Unsupported types dequantise to nothing", "[tensor]") {
-  uint8_t block[144] = {};
+  uint8_t block[74] = {};
   float out[256] = {42};
-  REQUIRE_FALSE(Dequantize(DType::kQ4_K, block, 256, out));
+  REQUIRE_FALSE(Dequantize(DType::kIQ2_XS, block, 256, out));
   REQUIRE(out[0] == 42);
 }
 
