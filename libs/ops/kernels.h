@@ -1,5 +1,6 @@
 // The kernels of the fast CPU table, one set per instruction set. All sets give the same bits:
-//  - an int8 product is summed exactly in int32 inside a block of 32 (16 for Q6_K), then scaled and
+//  - an int8 product is summed exactly in int32 inside a block of 32 (16 for Q6_K and expanded
+//  formats), then scaled and
 //    added with one fused multiply-add per block, blocks ascending;
 //  - other sums run over 16 interleaved lanes, ascending, and are folded 16 -> 8 -> 4 -> 2 -> 1;
 //  - exp is a polynomial of ours; nothing calls libm.
@@ -15,12 +16,14 @@ namespace weft::cpu {
 // How a repacked weight is laid out. Output rows are taken 16 at a time (a group, the last one
 // padded with zeros) and interleaved across vector lanes.
 enum class Layout : uint8_t {
-  kQ4,    // per 32 inputs: 4 x 64 bytes of nibbles, 16 half scales, 16 half offsets (320 bytes)
-  kQ8,    // per 32 inputs: 8 x 64 signed bytes, 16 half scales (544 bytes)
-  kQ6,    // per 32 inputs: 8 x 64 signed bytes, 2 x 16 float scales, one per 16 inputs (640 bytes)
-  kF32,   // per input: 16 floats
-  kF16,   // per input: 16 halves
-  kBF16,  // per input: 16 bfloat16
+  kQ4,     // per 32 inputs: 4 x 64 bytes of nibbles, 16 half scales, 16 half offsets (320 bytes)
+  kQ8,     // per 32 inputs: 8 x 64 signed bytes, 16 half scales (544 bytes)
+  kQ6,     // per 32 inputs: 8 x 64 signed bytes, 2 x 16 float scales, one per 16 inputs (640 bytes)
+  kCodes,  // any format: per 32 inputs 8 x 64 signed bytes, 2 x 16 float scales (640 bytes)
+  kCodesOffset,  // the same, then 2 x 16 float offsets (768 bytes)
+  kF32,          // per input: 16 floats
+  kF16,          // per input: 16 halves
+  kBF16,         // per input: 16 bfloat16
 };
 inline constexpr int kMaxHeadDim = 512;
 inline constexpr int kGroupRows = 16;
@@ -28,9 +31,11 @@ inline constexpr int kQBlock = 32;
 inline constexpr int64_t kQ4TileBytes = 320;
 inline constexpr int64_t kQ8TileBytes = 544;
 inline constexpr int64_t kQ6TileBytes = 640;
+inline constexpr int64_t kCodesTileBytes = 640;
+inline constexpr int64_t kCodesOffsetTileBytes = 768;
 
 // True when the layout multiplies int8 activations, false when it takes fp32 ones.
-constexpr bool IsQuantized(Layout layout) { return layout <= Layout::kQ6; }
+constexpr bool IsQuantized(Layout layout) { return layout < Layout::kF32; }
 // Bytes of one group of 16 output rows with `cols` inputs.
 constexpr int64_t GroupBytes(Layout layout, int64_t cols) {
   switch (layout) {
@@ -40,6 +45,10 @@ constexpr int64_t GroupBytes(Layout layout, int64_t cols) {
       return cols / kQBlock * kQ8TileBytes;
     case Layout::kQ6:
       return cols / kQBlock * kQ6TileBytes;
+    case Layout::kCodes:
+      return cols / kQBlock * kCodesTileBytes;
+    case Layout::kCodesOffset:
+      return cols / kQBlock * kCodesOffsetTileBytes;
     case Layout::kF32:
       return cols * kGroupRows * 4;
     case Layout::kF16:

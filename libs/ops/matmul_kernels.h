@@ -197,6 +197,12 @@ void MatmulRows(const MatmulArgs& args) {
   if (args.rows - row == 1) take.template operator()<1>();
 }
 
+// Of any block format, expanded: codes_kernels.h.
+template <typename S, int R>
+struct CodesPass;
+template <typename S, int R>
+struct CodesOffsetPass;
+
 template <typename S>
 void Matmul(const MatmulArgs& args) {
   switch (args.layout) {
@@ -206,6 +212,10 @@ void Matmul(const MatmulArgs& args) {
       return MatmulRows<S, Q8Pass>(args);
     case Layout::kQ6:
       return MatmulRows<S, Q6Pass>(args);
+    case Layout::kCodes:
+      return MatmulRows<S, CodesPass>(args);
+    case Layout::kCodesOffset:
+      return MatmulRows<S, CodesOffsetPass>(args);
     case Layout::kF32:
       return MatmulRows<S, F32Pass>(args);
     case Layout::kF16:

@@ -7,6 +7,8 @@
 
 #include "libs/base/status.h"
 #include "libs/device/thread_team.h"
+#include "libs/ops/pack_codes.h"
+#include "libs/tensor/block_formats.h"
 #include "libs/tensor/half.h"
 #include "libs/tensor/storage.h"
 
@@ -16,14 +18,9 @@ namespace {
 using cpu::kGroupRows;
 using cpu::kQBlock;
 using cpu::Layout;
+using tensor_internal::Load16;
 
 constexpr int64_t kGroupsPerTask = 16;
-
-uint16_t Load16(const uint8_t* p) {
-  uint16_t value;
-  std::memcpy(&value, p, sizeof(value));
-  return value;
-}
 
 bool FiniteHalf(uint16_t half) { return (half & 0x7c00u) != 0x7c00u; }
 
@@ -55,7 +52,7 @@ bool PackQ8Row(const uint8_t* src, int64_t cols, int lane, uint8_t* group) {
   return true;
 }
 
-// ggml's order inside a super-block of 256: see DequantizeQ6_K in libs/tensor/dtype.cc.
+// ggml's order inside a super-block of 256: see libs/tensor/k_formats.cc.
 bool PackQ6Row(const uint8_t* src, int64_t cols, int lane, uint8_t* group) {
   for (int64_t super = 0; super < cols / 256; ++super, src += 210) {
     const uint16_t d = Load16(src + 208);
@@ -88,6 +85,15 @@ bool PackPlainRow(const uint8_t* src, int64_t bytes, int64_t cols, int lane, uin
   return true;
 }
 
+// Every E4M3 value is a half.
+bool PackF8Row(const uint8_t* src, int64_t cols, int lane, uint8_t* group) {
+  for (int64_t k = 0; k < cols; ++k) {
+    const uint16_t half = FloatToHalf(F8E4M3ToFloat(src[k]));
+    std::memcpy(group + (k * kGroupRows + lane) * 2, &half, 2);
+  }
+  return true;
+}
+
 bool PackRow(DType type, const uint8_t* src, int64_t cols, int lane, uint8_t* group) {
   switch (type) {
     case DType::kQ4_0:
@@ -100,9 +106,19 @@ bool PackRow(DType type, const uint8_t* src, int64_t cols, int lane, uint8_t* gr
       return PackQ6Row(src, cols, lane, group);
     case DType::kF32:
       return PackPlainRow(src, 4, cols, lane, group);
-    default:
+    case DType::kF16:
+    case DType::kBF16:
       return PackPlainRow(src, 2, cols, lane, group);
+    case DType::kF8E4M3:
+      return PackF8Row(src, cols, lane, group);
+    default:
+      break;
   }
+  const BlockFormat& format = *FindBlockFormat(type);
+  if (cpu::IsNarrowQ8_0(type)) {
+    return PackQ8Row(cpu::WidenToQ8_0(format, src, cols).data(), cols, lane, group);
+  }
+  return cpu::PackCodesRow(format, src, cols, lane, group);
 }
 
 absl::StatusOr<Layout> LayoutFor(DType type, std::string_view name) {
@@ -117,12 +133,19 @@ absl::StatusOr<Layout> LayoutFor(DType type, std::string_view name) {
     case DType::kF32:
       return Layout::kF32;
     case DType::kF16:
+    case DType::kF8E4M3:
       return Layout::kF16;
     case DType::kBF16:
       return Layout::kBF16;
     default:
-      return Unimplemented("tensor {}: type {} is not supported", name, Name(type));
+      break;
   }
+  if (cpu::IsNarrowQ8_0(type)) return Layout::kQ8;
+  const BlockFormat* format = FindBlockFormat(type);
+  if (format == nullptr) {
+    return Unimplemented("tensor {}: type {} is not supported", name, Name(type));
+  }
+  return format->has_offsets ? Layout::kCodesOffset : Layout::kCodes;
 }
 
 }  // namespace

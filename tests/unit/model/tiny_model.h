@@ -11,7 +11,7 @@
 
 #include "libs/gguf/gguf_writer.h"
 #include "libs/tensor/dtype.h"
-#include "libs/tensor/half.h"
+#include "tests/support/random_blocks.h"
 
 namespace weft::test {
 
@@ -106,30 +106,9 @@ struct TinyModel {
 
   static std::string RandomTensor(DType type, int64_t elements, float centre,
                                   std::mt19937& random) {
-    const auto block = static_cast<size_t>(BlockBytes(type));
-    const int64_t blocks = (elements + BlockSize(type) - 1) / BlockSize(type);
-    std::string out(static_cast<size_t>(blocks) * block, '\0');
-    std::normal_distribution<float> normal(centre, centre == 0 ? 0.06f : 0.2f);
-    const auto half = [&](size_t at, float value) {
-      const uint16_t bits = FloatToHalf(value);
-      std::memcpy(&out[at], &bits, 2);
-    };
-    for (size_t b = 0; b < static_cast<size_t>(blocks); ++b) {
-      const float value = normal(random);
-      if (type == DType::kF32) {
-        std::memcpy(&out[4 * b], &value, 4);
-      } else if (type == DType::kF16) {
-        half(2 * b, value);
-      } else if (type == DType::kBF16) {
-        std::memcpy(&out[2 * b], reinterpret_cast<const char*>(&value) + 2, 2);
-      } else {
-        for (size_t i = 0; i < block; ++i) out[b * block + i] = static_cast<char>(random());
-        const float scale = type == DType::kQ8_0 ? 0.0008f : type == DType::kQ6_K ? 5e-5f : 0.012f;
-        half(b * block + (type == DType::kQ6_K ? 208 : 0), scale);
-        if (type == DType::kQ4_1) half(b * block + 2, -7.5f * scale);
-      }
-    }
-    return out;
+    const std::vector<uint8_t> bytes =
+        RandomTensorBytes(type, elements, centre, centre == 0 ? 0.06f : 0.2f, random);
+    return {bytes.begin(), bytes.end()};
   }
 
   mutable std::vector<std::string> data_;

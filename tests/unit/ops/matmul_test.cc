@@ -11,9 +11,9 @@ using test::QuantizedActivations;
 using test::RandomFloats;
 using test::RawWeight;
 using test::SameBits;
+using test::SupportedTypes;
 
-constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0,
-                            DType::kQ4_1, DType::kQ8_0, DType::kQ6_K};
+const std::vector<DType> kTypes = SupportedTypes();
 
 std::vector<float> Multiply(const Weight& weight, const Activations& x, int64_t rows, Isa isa,
                             int threads) {
@@ -31,7 +31,8 @@ Weight Repacked(const RawWeight& raw) {
 }
 
 TEST_CASE("Linear agrees with fp64 over the dequantised operands for every type", "[ops]") {
-  const auto type = GENERATE(from_range(std::begin(kTypes), std::end(kTypes)));
+  const auto type = GENERATE(from_range(kTypes));
+  INFO(Name(type));
   // Rows of weights around the group of 16; rows of x around the passes of 8.
   for (const auto& [outputs, cols, rows] :
        {std::tuple{1, 256, 1}, {15, 512, 3}, {16, 256, 8}, {33, 768, 13}, {50, 256, 21}}) {
@@ -60,7 +61,8 @@ TEST_CASE("Linear agrees with fp64 over the dequantised operands for every type"
 }
 
 TEST_CASE("Linear gives the same bits on every instruction set and thread count", "[ops]") {
-  const auto type = GENERATE(from_range(std::begin(kTypes), std::end(kTypes)));
+  const auto type = GENERATE(from_range(kTypes));
+  INFO(Name(type));
   const RawWeight raw(type, 83, 512, 11);
   const Weight weight = Repacked(raw);
   const QuantizedActivations x(RandomFloats(19 * 512, 5), 512, cpu::GetKernels(Isa::kScalar));
@@ -73,7 +75,8 @@ TEST_CASE("Linear gives the same bits on every instruction set and thread count"
 }
 
 TEST_CASE("A row's product does not depend on the rows beside it", "[ops]") {
-  const auto type = GENERATE(from_range(std::begin(kTypes), std::end(kTypes)));
+  const auto type = GENERATE(from_range(kTypes));
+  INFO(Name(type));
   const RawWeight raw(type, 40, 256, 2);
   const Weight weight = Repacked(raw);
   const int rows = 17;
@@ -91,14 +94,17 @@ TEST_CASE("A row's product does not depend on the rows beside it", "[ops]") {
 
 TEST_CASE("Extreme weights and activations stay exact on every instruction set", "[ops]") {
   // Every product at its largest magnitude: where 16-bit intermediate sums would saturate.
-  for (const DType type : {DType::kQ4_1, DType::kQ8_0, DType::kQ6_K}) {
+  for (const DType type : kTypes) {
+    if (FindBlockFormat(type) == nullptr || type == DType::kMXFP4) continue;
+    INFO(Name(type));
     RawWeight raw(type, 16, 256, 1);
     const auto block = static_cast<size_t>(BlockBytes(type));
-    const uint8_t fill = type == DType::kQ8_0 ? 0x80 : 0xff;
+    const test::ScaleFields fields = test::ScaleFieldsOf(type);
+    const uint8_t fill = type == DType::kQ8_0 ? 0x80 : type == DType::kIQ4_NL ? 0x00 : 0xff;
     for (size_t b = 0; b < raw.bytes.size(); b += block) {
       std::fill_n(raw.bytes.begin() + static_cast<int64_t>(b), block, fill);
-      raw.PutHalf(b + (type == DType::kQ6_K ? 208 : 0), 1.0f);
-      if (type == DType::kQ4_1) raw.PutHalf(b + 2, 0.0f);
+      raw.PutHalf(b + fields.scale, 1.0f);
+      if (fields.offset_factor != 0) raw.PutHalf(b + fields.offset, 0.0f);
     }
     const Weight weight = Repacked(raw);
     for (const float value : {1.0f, -1.0f}) {

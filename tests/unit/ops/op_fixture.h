@@ -12,6 +12,7 @@
 #include "libs/device/thread_team.h"
 #include "libs/ops/op_table.h"
 #include "libs/tensor/half.h"
+#include "tests/support/random_blocks.h"
 
 namespace weft::test {
 
@@ -30,38 +31,10 @@ struct RawWeight {
     weight.type = type;
     weight.rows = rows;
     weight.cols = cols;
-    bytes.resize(*BytesFor(type, rows * cols));
-    if (BlockSize(type) == 1) {
-      std::normal_distribution<float> normal(0.0f, 0.05f);
-      for (int64_t i = 0; i < rows * cols; ++i) PutPlain(i, normal(random));
-    } else {
-      for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
-      std::uniform_real_distribution<float> scale(-0.02f, 0.02f);
-      const int64_t block = BlockBytes(type);
-      for (size_t b = 0; b < bytes.size(); b += static_cast<size_t>(block)) {
-        PutHalf(b + (type == DType::kQ6_K ? 208 : 0),
-                scale(random) / (type == DType::kQ6_K ? 64 : 1));
-        if (type == DType::kQ4_1) PutHalf(b + 2, scale(random));
-      }
-    }
+    bytes = RandomTensorBytes(type, rows * cols, 0.0f, 0.05f, random);
     weight.raw = bytes.data();
   }
-  void PutHalf(size_t at, float value) {
-    const uint16_t half = FloatToHalf(value);
-    std::memcpy(&bytes[at], &half, 2);
-  }
-  void PutPlain(int64_t i, float value) {
-    if (weight.type == DType::kF32) {
-      std::memcpy(&bytes[static_cast<size_t>(4 * i)], &value, 4);
-    } else if (weight.type == DType::kF16) {
-      PutHalf(static_cast<size_t>(2 * i), value);
-    } else {
-      uint32_t bits;
-      std::memcpy(&bits, &value, 4);
-      const auto high = static_cast<uint16_t>(bits >> 16);
-      std::memcpy(&bytes[static_cast<size_t>(2 * i)], &high, 2);
-    }
-  }
+  void PutHalf(size_t at, float value) { test::PutHalf(&bytes[at], value); }
 
   std::vector<uint8_t> bytes;
   Weight weight;

@@ -12,10 +12,12 @@ using test::RawWeight;
 TEST_CASE("Repack refuses scales that are not finite, naming tensor and row", "[ops]") {
   ThreadTeam team({.threads = 1});
   PageArena arena;
-  for (const DType type : {DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ6_K}) {
+  for (const DType type : test::SupportedTypes()) {
+    if (FindBlockFormat(type) == nullptr || type == DType::kMXFP4) continue;
+    INFO(Name(type));
     RawWeight raw(type, 5, 256, 1);
     const size_t row = raw.bytes.size() / 5;
-    raw.PutHalf(3 * row + (type == DType::kQ6_K ? 208 : 0), std::numeric_limits<float>::infinity());
+    raw.PutHalf(3 * row + test::ScaleFieldsOf(type).scale, std::numeric_limits<float>::infinity());
     const auto packed = Repack(raw.weight, "blk.0.attn_q.weight", team, arena);
     REQUIRE(packed.status().code() == absl::StatusCode::kInvalidArgument);
     const std::string message(Message(packed.status()));
