@@ -30,10 +30,8 @@ class Loader {
                              Shape(tensor->dims));
     }
     if (!IsSupported(tensor->type)) {
-      return Unimplemented(
-          "tensor {}: type {} is not supported (only F32 F16 BF16 Q4_0 Q4_1 Q8_0 "
-          "Q6_K)",
-          name, Name(tensor->type));
+      return Unimplemented("tensor {}: type {} is not supported (only {})", name,
+                           Name(tensor->type), SupportedTypeNames());
     }
     int64_t elements = 1;
     for (const int64_t dim : dims) elements *= dim;

@@ -58,8 +58,8 @@ TEST_CASE("A model of any weight format computes what its dequantised values say
     REQUIRE(oracle.size() == expected.size());
     REQUIRE(std::memcmp(oracle.data(), expected.data(), 4 * expected.size()) == 0);
 
-    // The fast table rounds activations to 8 bits for block formats: errors of 2 % of the logits'
-    // root mean square, after two layers of random weights, which cancel nothing.
+    // The fast table rounds activations to 8 bits for block formats: errors of 2 to 3 % of the
+    // logits' root mean square, after two layers of random weights, which cancel nothing.
     const std::vector<float> fast = Logits(bytes, {.threads = 2});
     double squares = 0;
     double errors = 0;
@@ -67,7 +67,7 @@ TEST_CASE("A model of any weight format computes what its dequantised values say
       squares += static_cast<double>(expected[i]) * expected[i];
       errors += std::pow(static_cast<double>(fast[i]) - expected[i], 2);
     }
-    const double bound = BlockSize(type) == 1 ? 1e-3 : 0.02;
+    const double bound = BlockSize(type) == 1 ? 1e-3 : 0.03;
     REQUIRE(std::sqrt(errors / squares) < bound);
     REQUIRE(squares > 0);
   }
