@@ -132,10 +132,14 @@ class SessionDialer {
       if (session) session->Abort(Cancelled("stopped"));
       lock.lock();
       changed_.wait(lock, [this] { return !live_ && !alarm_set_; });
+      // gRPC's threads may hold the core a moment longer. What the functions hold, a stub and with
+      // it the channel, must not end on one of them (see ClientSession::OnDone).
+      const Options released = std::exchange(options_, Options());
+      lock.unlock();
     }
 
    private:
-    const Options options_;
+    Options options_;  // empty once stopped
     std::mutex mutex_;
     std::condition_variable changed_;
     Backoff backoff_;

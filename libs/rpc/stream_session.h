@@ -260,14 +260,16 @@ class ClientSession final : public grpc::ClientBidiReactor<Out, In>,
   using StartCallFn = std::function<void(grpc::ClientContext*, grpc::ClientBidiReactor<Out, In>*)>;
 
   ClientSession(std::shared_ptr<SessionHandler<In, Out>> handler, SessionOptions options)
-      : handler_(std::move(handler)), outbox_(options) {}
+      : context_(std::make_unique<grpc::ClientContext>()),
+        handler_(std::move(handler)),
+        outbox_(options) {}
 
   void Open(const StartCallFn& start, const std::map<std::string, std::string>& metadata) {
     self_ = this->shared_from_this();
     const std::shared_ptr<ClientSession> alive = self_;
-    for (const auto& [key, value] : metadata) context_.AddMetadata(key, value);
-    context_.set_wait_for_ready(false);
-    start(&context_, this);
+    for (const auto& [key, value] : metadata) context_->AddMetadata(key, value);
+    context_->set_wait_for_ready(false);
+    start(context_.get(), this);
     // The hold keeps OnDone away until a read is in flight. From then on there always is one, until
     // OnReadDone(false) forbids further writes: so Send may start a write from any thread.
     this->AddHold();
@@ -340,6 +342,7 @@ class ClientSession final : public grpc::ClientBidiReactor<Out, In>,
 
   void OnDone(const grpc::Status& status) override {
     std::shared_ptr<ClientSession> self;
+    std::unique_ptr<grpc::ClientContext> context;
     absl::Status closed;
     {
       std::lock_guard lock(mutex_);
@@ -347,7 +350,12 @@ class ClientSession final : public grpc::ClientBidiReactor<Out, In>,
       outbox_.Clear();
       closed = status_.ok() ? FromGrpcStatus(status) : status_;
       self = std::move(self_);
+      context = std::move(context_);
     }
+    // The context holds the channel. Once OnClosed is heard the owner may let go of its own hold,
+    // and the last one must not end here: gRPC 1.51 joins its callback threads when the last
+    // channel or server ends, and aborts when one of these threads is to join itself.
+    context.reset();
     handler_->OnClosed(closed);
     handler_.reset();
   }
@@ -363,7 +371,7 @@ class ClientSession final : public grpc::ClientBidiReactor<Out, In>,
     if (status_.ok()) status_ = status.ok() ? Cancelled("aborted") : status;
     state_ = State::kNoMoreWrites;
     outbox_.Clear();
-    context_.TryCancel();
+    context_->TryCancel();
   }
 
   void PumpLocked() {
@@ -376,7 +384,7 @@ class ClientSession final : public grpc::ClientBidiReactor<Out, In>,
     }
   }
 
-  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientContext> context_;  // null after the stream is done
   std::shared_ptr<SessionHandler<In, Out>> handler_;
   In incoming_;
 

@@ -25,7 +25,7 @@ struct TlsOptions {
   std::string key_file = {};          // its private key
   std::string ca_file = {};           // whom to trust; a client's default is the system's roots
   bool require_client_certificate = false;  // servers: mutual TLS; needs ca_file
-  std::string server_name = {};                  // clients: the name to verify; default: the target's
+  std::string server_name = {};             // clients: the name to verify; default: the target's
 
   absl::Status Validate(bool server) const;
 };

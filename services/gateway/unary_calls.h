@@ -31,7 +31,7 @@ class UnaryCalls {
              std::function<void(absl::StatusOr<Out>)> done,
              const std::function<void(grpc::ClientContext&)>& prepare = {}) {
     struct Call {
-      grpc::ClientContext context;
+      std::unique_ptr<grpc::ClientContext> context = std::make_unique<grpc::ClientContext>();
       In request;
       Out response;
       std::function<void(absl::StatusOr<Out>)> done;
@@ -39,23 +39,33 @@ class UnaryCalls {
     auto call = std::make_shared<Call>();
     call->request = std::move(request);
     call->done = std::move(done);
-    rpc::SetTimeout(call->context, timeout);
-    if (prepare) prepare(call->context);
+    rpc::SetTimeout(*call->context, timeout);
+    if (prepare) prepare(*call->context);
     bool stopped = false;
     {
       std::lock_guard lock(mutex_);
       stopped = stopped_;
-      if (!stopped) running_.insert(&call->context);
+      if (!stopped) {
+        running_.insert(call->context.get());
+        ++unfinished_;
+      }
     }
     if (stopped) return call->done(Cancelled("the gateway is stopping"));
-    start(&call->context, &call->request, &call->response, [this, call](grpc::Status status) {
+    grpc::ClientContext* context = call->context.get();
+    start(context, &call->request, &call->response, [this, call](grpc::Status status) {
+      {
+        std::lock_guard lock(mutex_);
+        running_.erase(call->context.get());
+      }
+      // It holds the channel, which must not end on gRPC's thread: let go before the owner may.
+      call->context.reset();
       if (status.ok()) {
         call->done(std::move(call->response));
       } else {
         call->done(rpc::FromGrpcStatus(status));
       }
       std::lock_guard lock(mutex_);
-      running_.erase(&call->context);
+      --unfinished_;
       changed_.notify_all();
     });
   }
@@ -65,13 +75,14 @@ class UnaryCalls {
     std::unique_lock lock(mutex_);
     stopped_ = true;
     for (grpc::ClientContext* context : running_) context->TryCancel();
-    changed_.wait(lock, [this] { return running_.empty(); });
+    changed_.wait(lock, [this] { return unfinished_ == 0; });
   }
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::set<grpc::ClientContext*> running_;
+  int unfinished_ = 0;  // calls whose `done` has not returned
   bool stopped_ = false;
 };
 

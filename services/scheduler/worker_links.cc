@@ -275,10 +275,6 @@ absl::Status WorkerLinks::AddPeer(const std::string& target) {
   options.min_reconnect = config_.reconnect_min;
   if (target.rfind("unix:", 0) != 0) options.tls = config_.worker_tls;
   WEFT_ASSIGN_OR_RETURN(auto channel, rpc::MakeChannel(options));
-  // gRPC 1.51 ends its callback threads with the last channel that uses them, and aborts when that
-  // channel's last reference is dropped on one of them, as the end of a session may do. So the
-  // first channel lives as long as the process.
-  [[maybe_unused]] static const auto* anchor = new std::shared_ptr<grpc::Channel>(channel);
   auto peer = std::make_unique<Peer>(std::move(channel), table_, target, config_);
   std::lock_guard lock(mutex_);
   peers_[target] = std::move(peer);

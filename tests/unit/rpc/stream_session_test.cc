@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -244,6 +245,35 @@ TEST_CASE("A full outbox closes the session and never blocks the sender", "[rpc]
   REQUIRE(mesh.service.side()->WaitClosed().code() == absl::StatusCode::kResourceExhausted);
   gate.unlock();
   REQUIRE_FALSE(client->WaitClosed().ok());
+}
+
+TEST_CASE("A session has let go of its channel when it says that it is closed", "[rpc]") {
+  Mesh mesh;
+  auto channel = *MakeChannel({.target = mesh.address});
+  auto stub = v1::WorkerService::NewStub(channel);
+  // Holds that are ours: `channel` and the stub's.
+  const long ours = channel.use_count();
+  class Handler final : public SessionHandler<StepFrame, WorkFrame> {
+   public:
+    explicit Handler(const std::shared_ptr<grpc::Channel>& channel) : channel_(channel) {}
+    void OnOpen(std::shared_ptr<Session<WorkFrame>> session) override { session->Close(); }
+    void OnFrame(StepFrame&) override {}
+    void OnClosed(const absl::Status&) override { uses_.set_value(channel_.use_count()); }
+    std::future<long> uses() { return uses_.get_future(); }
+
+   private:
+    const std::shared_ptr<grpc::Channel>& channel_;
+    std::promise<long> uses_;
+  };
+  auto handler = std::make_shared<Handler>(channel);
+  auto uses = handler->uses();
+  OpenSession<StepFrame, WorkFrame>(
+      [&](grpc::ClientContext* context, auto* reactor) {
+        stub->async()->Session(context, reactor);
+      },
+      handler);
+  REQUIRE(uses.wait_for(10s) == std::future_status::ready);
+  REQUIRE(uses.get() == ours);
 }
 
 TEST_CASE("A session to nobody closes as UNAVAILABLE", "[rpc]") {
