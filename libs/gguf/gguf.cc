@@ -182,14 +182,7 @@ class GgufFile::Parser {
       }
       file_.tensors_.push_back(std::move(tensor));
     }
-    file_.tensors_by_name_ = SortedBy(file_.tensors_, NameOf);
-    for (size_t i = 1; i < file_.tensors_by_name_.size(); ++i) {
-      const Tensor& a = file_.tensors_[file_.tensors_by_name_[i - 1]];
-      if (a.name == file_.tensors_[file_.tensors_by_name_[i]].name) {
-        return InvalidArgument("tensor '{}' is given twice", Shown(a.name));
-      }
-    }
-    return absl::OkStatus();
+    return file_.IndexTensors();
   }
 
   absl::Status ReadTensorInfo(Tensor& tensor) {
@@ -284,24 +277,40 @@ class GgufFile::Parser {
   std::vector<uint64_t> offset_fields_;  // where each tensor's offset field lies, for messages
 };
 
-absl::StatusOr<std::shared_ptr<const GgufFile>> GgufFile::Open(const std::string& path,
-                                                               const GgufLimits& limits) {
+absl::StatusOr<std::shared_ptr<GgufFile>> GgufFile::OpenOne(const std::string& path,
+                                                            const GgufLimits& limits) {
   std::shared_ptr<GgufFile> file(new GgufFile());
   WEFT_ASSIGN_OR_RETURN(file->mapped_, MappedFile::Open(path, "model file"));
   file->contents_ = file->mapped_.contents();
   if (absl::Status status = Parser(*file, limits).Run(); !status.ok()) {
     return Annotate(std::move(status), "model file '" + path + "'");
   }
-  return std::shared_ptr<const GgufFile>(std::move(file));
+  return file;
 }
 
-absl::StatusOr<std::shared_ptr<const GgufFile>> GgufFile::FromBytes(std::string bytes,
-                                                                    const GgufLimits& limits) {
+absl::StatusOr<std::shared_ptr<GgufFile>> GgufFile::ParseOne(std::string bytes,
+                                                             const GgufLimits& limits) {
   std::shared_ptr<GgufFile> file(new GgufFile());
   file->owned_ = std::move(bytes);
   file->contents_ = file->owned_;
   WEFT_RETURN_IF_ERROR(Parser(*file, limits).Run());
-  return std::shared_ptr<const GgufFile>(std::move(file));
+  return file;
+}
+
+absl::StatusOr<std::shared_ptr<const GgufFile>> GgufFile::FromBytes(std::string bytes,
+                                                                    const GgufLimits& limits) {
+  return ParseOne(std::move(bytes), limits);
+}
+
+absl::Status GgufFile::IndexTensors() {
+  tensors_by_name_ = SortedBy(tensors_, NameOf);
+  for (size_t i = 1; i < tensors_by_name_.size(); ++i) {
+    const Tensor& a = tensors_[tensors_by_name_[i - 1]];
+    if (a.name == tensors_[tensors_by_name_[i]].name) {
+      return InvalidArgument("tensor '{}' is given twice", Shown(a.name));
+    }
+  }
+  return absl::OkStatus();
 }
 
 const GgufFile::Tensor* GgufFile::FindTensor(std::string_view name) const {

@@ -10,6 +10,7 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -43,6 +44,7 @@ struct GgufLimits {
   uint64_t max_metadata_entries = 1u << 16;
   uint64_t max_tensors = 1u << 20;
   uint32_t max_array_nesting = 4;  // an array of numbers has nesting 1
+  uint64_t max_parts = 1000;       // of a split model
 };
 
 // Immutable after opening; thread safe. String views and tensor pointers live as long as the
@@ -54,7 +56,7 @@ class GgufFile {
     std::string name;
     DType type;
     std::vector<int64_t> dims;  // GGUF order: dims[0] is contiguous in memory
-    uint64_t offset;            // of its first byte in the file
+    uint64_t offset;            // of its first byte in its file
     uint64_t bytes;
     const uint8_t* data;
   };
@@ -69,19 +71,27 @@ class GgufFile {
     uint64_t count = 0;
   };
 
+  // The first part of a split model ("…-00001-of-00003.gguf") brings the others, which lie beside
+  // it: the result has the first part's metadata and the tensors of all. NOT_FOUND names a part
+  // that is missing; another part than the first is refused with the name of the first.
   static absl::StatusOr<std::shared_ptr<const GgufFile>> Open(const std::string& path,
                                                               const GgufLimits& limits = {});
   // The same from memory: metadata that came over the network, tests, fuzzing.
   static absl::StatusOr<std::shared_ptr<const GgufFile>> FromBytes(std::string bytes,
                                                                    const GgufLimits& limits = {});
+  // A split model from memory.
+  static absl::StatusOr<std::shared_ptr<const GgufFile>> FromParts(std::vector<std::string> parts,
+                                                                   const GgufLimits& limits = {});
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
 
   uint32_t version() const { return version_; }
-  uint64_t file_bytes() const { return contents_.size(); }
+  // The bytes of every file, the first part's first; their sum.
+  std::vector<std::string_view> contents() const;
+  uint64_t file_bytes() const;
   uint64_t alignment() const { return alignment_; }
 
-  const std::vector<Tensor>& tensors() const { return tensors_; }  // in file order
+  const std::vector<Tensor>& tensors() const { return tensors_; }  // in file order, part by part
   const Tensor* FindTensor(std::string_view name) const;           // null when absent
 
   const std::vector<Entry>& entries() const { return entries_; }  // in file order
@@ -102,11 +112,21 @@ class GgufFile {
 
  private:
   class Parser;
+  using Part = std::shared_ptr<const GgufFile>;
   GgufFile() = default;
+  static absl::StatusOr<std::shared_ptr<GgufFile>> OpenOne(const std::string& path,
+                                                           const GgufLimits& limits);
+  static absl::StatusOr<std::shared_ptr<GgufFile>> ParseOne(std::string bytes,
+                                                            const GgufLimits& limits);
+  // split.cc: `part(i)` brings part i > 0 and says in its errors which it is.
+  static absl::StatusOr<Part> Join(Part first, uint64_t count, const GgufLimits& limits,
+                                   const std::function<absl::StatusOr<Part>(uint64_t)>& part);
+  absl::Status IndexTensors();
 
   std::string owned_;          // FromBytes
   MappedFile mapped_;          // Open
   std::string_view contents_;  // all bytes, whichever owns them
+  std::vector<Part> parts_;    // of a split model, whose tensors these are; contents_ is empty
   uint32_t version_ = 0;
   uint64_t alignment_ = 32;
   std::vector<Entry> entries_;

@@ -284,7 +284,10 @@ std::string Describe(const GgufFile::Entry& entry, size_t max_bytes) {
 
 std::string SerializeMetadata(const GgufFile& file) {
   std::vector<const GgufFile::Entry*> entries;
-  for (const GgufFile::Entry& entry : file.entries()) entries.push_back(&entry);
+  for (const GgufFile::Entry& entry : file.entries()) {
+    // How a file was split says nothing about the model.
+    if (!entry.key.starts_with("split.")) entries.push_back(&entry);
+  }
   std::sort(entries.begin(), entries.end(),
             [](const auto* a, const auto* b) { return a->key < b->key; });
   GgufWriter writer;

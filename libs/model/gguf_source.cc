@@ -27,13 +27,15 @@ const Tensor* GgufSource::Find(std::string_view name) const {
 }
 
 std::string GgufSource::Sha256() const {
-  // A loaded model has tensors, and each knows its place in the file.
-  const GgufFile::Tensor& tensor = file_->tensors().front();
-  const uint8_t* contents = tensor.data - tensor.offset;
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> hash(EVP_MD_CTX_new(),
+                                                                     EVP_MD_CTX_free);
+  WEFT_CHECK(EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr) == 1);
+  for (const std::string_view contents : file_->contents()) {
+    WEFT_CHECK(EVP_DigestUpdate(hash.get(), contents.data(), contents.size()) == 1);
+  }
   std::array<uint8_t, 32> digest{};
   unsigned int length = 0;
-  WEFT_CHECK(EVP_Digest(contents, file_->file_bytes(), digest.data(), &length, EVP_sha256(),
-                        nullptr) == 1);
+  WEFT_CHECK(EVP_DigestFinal_ex(hash.get(), digest.data(), &length) == 1);
   return Hex(digest);
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seed corpus of the GGUF fuzz target: tests/data/fuzz/gguf/seed_*.
+"""Writes the seed corpora of the GGUF fuzz targets: tests/data/fuzz/gguf{,_split}/seed_*.
 
 Small files that together use every value type, nesting, several tensors and both versions.
 Run from the repository root; the files are committed.
@@ -67,3 +67,28 @@ SEEDS = {
 }
 for name, data in SEEDS.items():
     (OUT / f"seed_{name}").write_bytes(data)
+
+
+def split_keys(number, count, tensors):
+    return [entry("split.no", 2, struct.pack("<H", number)), entry("split.count", 2, struct.pack("<H", count)),
+            entry("split.tensors.count", 5, struct.pack("<i", tensors))]
+
+
+def parts(*files):
+    return bytes([len(files)]) + b"".join(struct.pack("<I", len(f)) for f in files) + b"".join(files)
+
+
+FIRST = file(SCALARS[:3] + split_keys(0, 3, 4), TENSORS[:1])
+SECOND = file(split_keys(1, 3, 4), TENSORS[1:3])
+THIRD = file(split_keys(2, 3, 4), TENSORS[3:], alignment=32)
+SPLITS = {
+    "three": parts(FIRST, SECOND, THIRD), "two_of_three": parts(FIRST, SECOND),
+    "swapped": parts(FIRST, THIRD, SECOND), "twice": parts(FIRST, SECOND, SECOND),
+    "not_split": parts(SEEDS["tensors"]), "none": parts(),
+    "huge_count": parts(file(split_keys(0, 65535, 1), TENSORS[:1])),
+    "own_metadata": parts(FIRST, file(ARRAYS + split_keys(1, 3, 4), TENSORS[1:3]), THIRD),
+}
+SPLIT_OUT = OUT.with_name("gguf_split")
+SPLIT_OUT.mkdir(parents=True, exist_ok=True)
+for name, data in SPLITS.items():
+    (SPLIT_OUT / f"seed_{name}").write_bytes(data)

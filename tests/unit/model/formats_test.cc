@@ -33,14 +33,18 @@ std::string Dequantised(const std::string& bytes) {
   return writer.Finish();
 }
 
-std::vector<float> Logits(const std::string& bytes, const ModelOptions& options) {
-  const auto model = Model::Load(GgufFile::FromBytes(bytes).value(), options).value();
+std::vector<float> Logits(std::shared_ptr<const GgufFile> file, const ModelOptions& options = {}) {
+  const auto model = Model::Load(std::move(file), options).value();
   std::mt19937 random(3);
   std::vector<int32_t> tokens(24);
   for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 300);
   SequenceRunner runner(*model, 1, 32);
   runner.Add(0, tokens);
   return runner.Step();
+}
+
+std::vector<float> Logits(const std::string& bytes, const ModelOptions& options) {
+  return Logits(GgufFile::FromBytes(bytes).value(), options);
 }
 
 TEST_CASE("A model of any weight format computes what its dequantised values say", "[model]") {
@@ -71,6 +75,32 @@ TEST_CASE("A model of any weight format computes what its dequantised values say
     REQUIRE(std::sqrt(errors / squares) < bound);
     REQUIRE(squares > 0);
   }
+}
+
+TEST_CASE("A model in parts computes the bits of the whole one", "[model]") {
+  const std::string bytes = TinyModel().Bytes();
+  const auto whole = GgufFile::FromBytes(bytes).value();
+  constexpr uint64_t kParts = 3;
+  std::vector<std::string> parts;
+  for (uint64_t part = 0; part < kParts; ++part) {
+    GgufWriter writer;
+    writer.AddUint64("split.no", part);
+    writer.AddUint64("split.count", kParts);
+    writer.AddUint64("split.tensors.count", whole->tensors().size());
+    if (part == 0) {
+      for (const GgufFile::Entry& entry : whole->entries()) writer.AddEntry(entry);
+    }
+    for (size_t i = part; i < whole->tensors().size(); i += kParts) {
+      const GgufFile::Tensor& tensor = whole->tensors()[i];
+      writer.AddTensor(tensor.name, static_cast<uint32_t>(tensor.type), tensor.dims,
+                       {reinterpret_cast<const char*>(tensor.data), tensor.bytes});
+    }
+    parts.push_back(writer.Finish());
+  }
+  const auto joined = GgufFile::FromParts(parts).value();
+  const auto model = Model::Load(joined, {.threads = 1}).value();
+  REQUIRE(model->weights_sha256().size() == 64);
+  REQUIRE(Logits(joined) == Logits(whole));
 }
 
 }  // namespace
