@@ -308,8 +308,10 @@ void Dispatcher::Lose(uint64_t id, LossReason reason, std::string_view detail) {
   // Out of the map first: nothing below may find the lost link.
   WorkerLink link = std::move(it->second);
   links_.erase(it);
-  // A worker that went away as it said it would is no reason to suspect its requests.
-  const bool loss = !link.draining && reason != LossReason::kDrained;
+  // A request can crash a worker or make its engine hang. It cannot make a worker leave in order,
+  // nor stop the whole process: that is a frozen or starved host, and no reason to suspect anybody.
+  const bool loss =
+      !link.draining && reason != LossReason::kDrained && reason != LossReason::kSilent;
   std::vector<Request*> moved;
   for (auto& [handle, assignment] : link.in_flight) {
     if (assignment.request != nullptr) moved.push_back(assignment.request);

@@ -62,6 +62,24 @@ TEST_CASE("A silent worker is given up, and what it says later is not heard", "[
   CHECK(b.answers[1].tokens == std::vector<uint32_t>{1, 2, 3});
 }
 
+TEST_CASE("Workers that fall silent make nobody a suspect", "[scheduler]") {
+  Bench b;
+  b.AddWorker(1);
+  b.Submit(Bench::Request(1));
+  b.Submit(Bench::Request(2));
+  // Frozen hosts, one after the other: more of them than crashes that would fail a request.
+  for (uint64_t worker = 1; worker <= 4; ++worker) {
+    REQUIRE(b.workers[worker].items.size() == 2);  // side by side, not alone
+    b.AddWorker(worker + 1);
+    b.workers[worker].mute = true;
+    for (int i = 0; i < 6; ++i) b.Wait(1s);
+    CHECK(b.workers[worker].broken);
+  }
+  const v1::WorkItem last = b.workers[5].items.at(0);
+  b.Row(5, last, 0, {1}, v1::FINISH_REASON_LENGTH);
+  CHECK(b.answers[1].finished->reason() == v1::FINISH_REASON_LENGTH);
+}
+
 TEST_CASE("A worker whose engine has work but runs no layer is given up", "[scheduler]") {
   Bench b;
   b.AddWorker(1);
