@@ -40,8 +40,8 @@ absl::StatusOr<ChatTemplate> ChatTemplate::Parse(std::string_view jinja,
   return ChatTemplate(std::move(parsed), limits);
 }
 
-absl::StatusOr<std::string> ChatTemplate::Render(const nlohmann::ordered_json& messages,
-                                                 const ChatRenderOptions& options) const {
+absl::StatusOr<MarkedText> ChatTemplate::RenderMarked(const nlohmann::ordered_json& messages,
+                                                      const ChatRenderOptions& options) const {
   jinja::Interpreter in(*template_, limits_, ClockOr(options.clock));
   WEFT_RETURN_IF_ERROR(SetJson(in, "messages", messages, limits_.max_depth));
   // transformers passes None for these when the caller gives none.
@@ -54,8 +54,8 @@ absl::StatusOr<std::string> ChatTemplate::Render(const nlohmann::ordered_json& m
     WEFT_RETURN_IF_ERROR(SetJson(in, "documents", *options.documents, limits_.max_depth));
   }
   in.SetGlobal("add_generation_prompt", jinja::Value::Bool(options.add_generation_prompt));
-  in.SetGlobal("bos_token", jinja::Value::String(options.bos_token));
-  in.SetGlobal("eos_token", jinja::Value::String(options.eos_token));
+  in.SetGlobal("bos_token", jinja::Value::Own(options.bos_token));
+  in.SetGlobal("eos_token", jinja::Value::Own(options.eos_token));
   if (options.extra != nullptr) {
     if (!options.extra->is_object())
       return InvalidArgument("the template's variables are not an object");
@@ -64,6 +64,12 @@ absl::StatusOr<std::string> ChatTemplate::Render(const nlohmann::ordered_json& m
     }
   }
   return in.Run();
+}
+
+absl::StatusOr<std::string> ChatTemplate::Render(const nlohmann::ordered_json& messages,
+                                                 const ChatRenderOptions& options) const {
+  WEFT_ASSIGN_OR_RETURN(const MarkedText marked, RenderMarked(messages, options));
+  return marked.text();
 }
 
 absl::StatusOr<std::string> ChatTemplate::Render(const nlohmann::json& messages,
@@ -79,7 +85,8 @@ absl::StatusOr<std::string> ChatTemplate::RenderWith(const nlohmann::ordered_jso
   for (const auto& [name, value] : variables.items()) {
     WEFT_RETURN_IF_ERROR(SetJson(in, name, value, limits_.max_depth));
   }
-  return in.Run();
+  WEFT_ASSIGN_OR_RETURN(const MarkedText marked, in.Run());
+  return marked.text();
 }
 
 }  // namespace weft

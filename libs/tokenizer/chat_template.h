@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "libs/tokenizer/marked_text.h"
+
 namespace weft {
 
 class Clock;
@@ -47,8 +49,14 @@ class ChatTemplate {
   static absl::StatusOr<ChatTemplate> Parse(std::string_view jinja,
                                             const ChatTemplateLimits& limits = {});
 
+  // The text with the marks of what came from `messages` and the other values of the caller,
+  // however the template cut, changed and joined it: what Tokenizer::Encode must take literally.
+  // (Not of the caller: a message's role when it is one of the words that chat formats know.)
   // INVALID_ARGUMENT: what the template raised (raise_exception) or an operation that failed, with
   // the template's line. RESOURCE_EXHAUSTED: a limit.
+  absl::StatusOr<MarkedText> RenderMarked(const nlohmann::ordered_json& messages,
+                                          const ChatRenderOptions& options) const;
+  // The text alone, to be shown.
   absl::StatusOr<std::string> Render(const nlohmann::ordered_json& messages,
                                      const ChatRenderOptions& options) const;
   // The same; keys of objects are then in alphabetical order.

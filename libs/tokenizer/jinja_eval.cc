@@ -133,14 +133,14 @@ Value Interpreter::EvalDict(const Node& node, Scope& scope) {
 }
 
 Value Interpreter::EvalConcat(const Node& node, Scope& scope) {
-  std::string out;
+  MarkedText out;
   for (const Node::Ptr& kid : node.kids) {
     const Value value = Eval(*kid, scope);
     if (failed()) return {};
-    out += value.Is(Kind::kString) ? value.string() : Text(value);
-    if (out.size() > limits_.max_produced_bytes) break;
+    out.Append(value.Is(Kind::kString) ? value.text() : Text(value));
+    if (out.bytes() > limits_.max_produced_bytes) break;
   }
-  if (!Charge(out.size())) return {};
+  if (!Charge(out.bytes())) return {};
   return Value::String(std::move(out));
 }
 
@@ -212,6 +212,7 @@ bool Interpreter::EvalArgs(const Node& node, Scope& scope, Args& args) {
       Fail("the argument after ** must be a mapping, not {}", named.TypeName());
     }
     if (failed()) return false;
+    args.unpacked_from = args.named.size();
     for (const auto& [key, value] : named.dict().items) {
       if (!key.Is(Kind::kString)) {
         Fail("the keys of the argument after ** must be strings");

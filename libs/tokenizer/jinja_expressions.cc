@@ -183,7 +183,7 @@ Parser::Ptr Parser::Primary(bool with_namespace) {
     case TokenType::kString: {
       std::string text;
       for (; Current().type == TokenType::kString; Next()) text += Current().text;
-      node->value = Value::String(std::move(text));
+      node->value = Value::Own(std::move(text));
       return node;
     }
     case TokenType::kInteger:

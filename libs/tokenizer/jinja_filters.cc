@@ -16,37 +16,36 @@ namespace {
 
 using Bound = std::vector<std::optional<Value>>;
 
-Value MakeText(Interpreter& in, std::string text) {
-  return in.Charge(text.size()) ? Value::String(std::move(text)) : Value();
+Value MakeText(Interpreter& in, MarkedText text) {
+  return in.Charge(text.bytes()) ? Value::String(std::move(text)) : Value();
 }
 
-Value NoArgs(Interpreter& in, std::string_view what, const Args& args, std::string text) {
+Value NoArgs(Interpreter& in, std::string_view what, const Args& args, MarkedText text) {
   Bound bound;
   if (!in.Bind(what, args, {}, 0, bound)) return {};
   return MakeText(in, std::move(text));
 }
 
 Value Upper(Interpreter& in, const Value& value, const Args& args) {
-  return NoArgs(in, "upper", args, unicode::Upper(in.Text(value)));
+  return NoArgs(in, "upper", args, in.Text(value).Map(unicode::Upper));
 }
 Value Lower(Interpreter& in, const Value& value, const Args& args) {
-  return NoArgs(in, "lower", args, unicode::Lower(in.Text(value)));
+  return NoArgs(in, "lower", args, in.Text(value).Map(unicode::Lower));
 }
 Value Capitalize(Interpreter& in, const Value& value, const Args& args) {
-  return NoArgs(in, "capitalize", args, unicode::Capitalize(in.Text(value)));
+  return NoArgs(in, "capitalize", args, in.Text(value).Map(unicode::Capitalize));
 }
 Value String(Interpreter& in, const Value& value, const Args& args) {
   return NoArgs(in, "string", args, in.Text(value));
 }
 
 // jinja2's own: a word begins after white space, '-', or an opening bracket.
-Value Title(Interpreter& in, const Value& value, const Args& args) {
-  const std::string text = in.Text(value);
+std::string TitleText(std::string_view text) {
   std::string out;
   size_t begin = 0;
   const auto flush = [&](size_t end) {
     if (begin == end) return;
-    const std::string_view word = std::string_view(text).substr(begin, end - begin);
+    const std::string_view word = text.substr(begin, end - begin);
     const size_t first = DecodeUtf8(word, 0).length;
     out += unicode::Upper(word.substr(0, first));
     out += unicode::Lower(word.substr(first));
@@ -58,13 +57,16 @@ Value Title(Interpreter& in, const Value& value, const Args& args) {
                            c.code_point == '[' || c.code_point == '<';
     if (separates) {
       flush(at);
-      out.append(text, at, c.length);
+      out += text.substr(at, c.length);
       begin = at + c.length;
     }
     at += c.length;
   }
   flush(text.size());
-  return NoArgs(in, "title", args, std::move(out));
+  return out;
+}
+Value Title(Interpreter& in, const Value& value, const Args& args) {
+  return NoArgs(in, "title", args, in.Text(value).Map(TitleText));
 }
 
 Value Trim(Interpreter& in, const Value& value, const Args& args) {
@@ -75,16 +77,17 @@ Value Trim(Interpreter& in, const Value& value, const Args& args) {
 Value Replace(Interpreter& in, const Value& value, const Args& args) {
   Bound bound;
   if (!in.Bind("replace", args, {"old", "new", "count"}, 2, bound)) return {};
-  const std::string text = in.Text(value);
-  const std::string from = in.Text(*bound[0]);
-  const std::string to = in.Text(*bound[1]);
+  const MarkedText marked = in.Text(value);
+  const std::string& text = marked.text();
+  const std::string from = in.Text(*bound[0]).text();
+  const MarkedText to = in.Text(*bound[1]);
   int64_t left = INT64_MAX;
   if (bound[2] && !bound[2]->Is(Kind::kNone)) {
     if (!bound[2]->IsIntegral()) return in.Fail("the count of replace must be an integer");
     if (bound[2]->int_value() >= 0) left = bound[2]->int_value();
   }
   if (in.failed()) return {};
-  std::string out;
+  MarkedText out;
   size_t at = 0;
   while (left > 0) {
     size_t found;
@@ -96,18 +99,18 @@ Value Replace(Interpreter& in, const Value& value, const Args& args) {
       found = static_cast<size_t>(static_cast<const char*>(p) - text.data());
     }
     --left;
-    if (!in.Charge(to.size() + 1)) return {};
-    out.append(text, at, found - at);
-    out += to;
+    if (!in.Charge(to.bytes() + sizeof(TextRange))) return {};
+    out.AppendPart(marked, at, found);
+    out.Append(to);
     at = found + from.size();
     if (from.empty()) {  // between all characters, and at both ends
       if (at >= text.size()) break;
       const uint32_t length = DecodeUtf8(text, at).length;
-      out.append(text, at, length);
+      out.AppendPart(marked, at, at + length);
       at += length;
     }
   }
-  if (at < text.size()) out.append(text, at, std::string::npos);
+  if (at < text.size()) out.AppendPart(marked, at, text.size());
   return MakeText(in, std::move(out));
 }
 
@@ -115,7 +118,7 @@ Value Default(Interpreter& in, const Value& value, const Args& args) {
   Bound bound;
   if (!in.Bind("default", args, {"default_value", "boolean"}, 0, bound)) return {};
   const bool falsy = bound[1] && bound[1]->Truthy() && !value.Truthy();
-  if (value.Is(Kind::kUndefined) || falsy) return bound[0].value_or(Value::String(""));
+  if (value.Is(Kind::kUndefined) || falsy) return bound[0].value_or(Value::Own(""));
   return value;
 }
 
@@ -244,7 +247,7 @@ Value Abs(Interpreter& in, const Value& value, const Args& args) {
 Value Round(Interpreter& in, const Value& value, const Args& args) {
   Bound bound;
   if (!in.Bind("round", args, {"precision", "method"}, 0, bound)) return {};
-  const std::string method = bound[1] ? in.Text(*bound[1]) : "common";
+  const std::string method = bound[1] ? in.Text(*bound[1]).text() : "common";
   if (!value.IsNumber()) return in.Fail("round needs a number, not '{}'", value.TypeName());
   if (method != "common" && method != "ceil" && method != "floor") {
     return in.Fail("the method of round must be common, ceil or floor");
@@ -280,14 +283,14 @@ Value ToJsonFilter(Interpreter& in, const Value& value, const Args& args) {
   style.ensure_ascii = bound[0] && bound[0]->Truthy();
   style.sort_keys = bound[3] && bound[3]->Truthy();
   if (bound[1] && bound[1]->Is(Kind::kString)) {
-    style.indent = bound[1]->string();
+    style.indent = bound[1]->text();
   } else if (bound[1] && bound[1]->IsIntegral()) {
     const int64_t width = std::clamp<int64_t>(bound[1]->int_value(), 0, 64);
-    style.indent = std::string(static_cast<size_t>(width), ' ');
+    style.indent = MarkedText::Own(std::string(static_cast<size_t>(width), ' '));
   } else if (bound[1] && !bound[1]->Is(Kind::kNone)) {
     return in.Fail("the indent of tojson must be an integer or a str");
   }
-  if (style.indent) style.item_separator = std::string(1, ',');
+  if (style.indent) style.item_separator = MarkedText::Own(",");
   if (bound[2] && !bound[2]->Is(Kind::kNone)) {
     if (!bound[2]->IsSequence() || bound[2]->items().size() != 2) {
       return in.Fail("the separators of tojson must be two");
@@ -296,46 +299,48 @@ Value ToJsonFilter(Interpreter& in, const Value& value, const Args& args) {
     style.key_separator = in.Text(bound[2]->items()[1]);
   }
   style.max_bytes = in.left() / 8;
-  std::string out;
+  MarkedText out;
   std::string what;
   if (!ToJson(value, style, out, what)) {
     return in.Fail("Object of type {} is not JSON serializable", what);
   }
-  if (!in.Charge(out.size() * 7)) return {};  // dearer than a copy
+  if (!in.Charge(out.bytes() * 7)) return {};  // dearer than a copy
   return MakeText(in, std::move(out));
 }
 
 Value Indent(Interpreter& in, const Value& value, const Args& args) {
   Bound bound;
   if (!in.Bind("indent", args, {"width", "first", "blank"}, 0, bound)) return {};
-  std::string indention = "    ";
+  MarkedText indention = MarkedText::Own("    ");
   if (bound[0] && bound[0]->Is(Kind::kString)) {
-    indention = bound[0]->string();
+    indention = bound[0]->text();
   } else if (bound[0] && bound[0]->IsIntegral()) {
     const int64_t width = std::clamp<int64_t>(bound[0]->int_value(), 0, 4096);
-    indention = std::string(static_cast<size_t>(width), ' ');
+    indention = MarkedText::Own(std::string(static_cast<size_t>(width), ' '));
   } else if (bound[0]) {
     return in.Fail("the width of indent must be an integer or a str");
   }
   const bool first = bound[1] && bound[1]->Truthy();
   const bool blank = bound[2] && bound[2]->Truthy();
-  const Value text = Value::String(in.Text(value) + "\n");
+  MarkedText whole = in.Text(value);
+  whole.AppendOwn("\n");
+  const Value text = Value::String(std::move(whole));
   const Value lines = FindMethod(text, "splitlines")(in, text, {});
   if (in.failed()) return {};
-  std::string out;
+  MarkedText out;
   for (size_t i = 0; i < lines.items().size(); ++i) {
-    const std::string& line = lines.items()[i].string();
-    if (i > 0) out += '\n';
-    if (i == 0 ? first : (blank || !line.empty())) out += indention;
-    out += line;
-    if (!in.Charge(line.size() + indention.size())) return {};
+    const MarkedText& line = lines.items()[i].text();
+    if (i > 0) out.AppendOwn("\n");
+    if (i == 0 ? first : (blank || !line.empty())) out.Append(indention);
+    out.Append(line);
+    if (!in.Charge(line.bytes() + indention.bytes())) return {};
   }
   return Value::String(std::move(out));
 }
 
-Value Escape(Interpreter& in, const Value& value, const Args& args) {
+std::string EscapeText(std::string_view text) {
   std::string out;
-  for (const char c : in.Text(value)) {
+  for (const char c : text) {
     switch (c) {
       case '&':
         out += "&amp;";
@@ -356,7 +361,10 @@ Value Escape(Interpreter& in, const Value& value, const Args& args) {
         out += c;
     }
   }
-  return NoArgs(in, "escape", args, std::move(out));
+  return out;
+}
+Value Escape(Interpreter& in, const Value& value, const Args& args) {
+  return NoArgs(in, "escape", args, in.Text(value).Map(EscapeText));
 }
 
 Value WordCount(Interpreter& in, const Value& value, const Args& args) {
@@ -364,7 +372,7 @@ Value WordCount(Interpreter& in, const Value& value, const Args& args) {
   if (!in.Bind("wordcount", args, {}, 0, bound)) return {};
   int64_t count = 0;
   bool inside = false;
-  const std::string text = in.Text(value);
+  const std::string text = in.Text(value).text();
   for (size_t at = 0; at < text.size();) {
     const Utf8Char c = DecodeUtf8(text, at);
     const bool word =
@@ -384,14 +392,16 @@ Value Format(Interpreter& in, const Value& value, const Args& args) {
     return FormatPercent(in, in.Text(value), Value::List(args.positional, ListForm::kTuple));
   }
   std::vector<std::pair<Value, Value>> items;
-  for (const auto& [name, item] : args.named) items.emplace_back(Value::String(name), item);
+  for (size_t i = 0; i < args.named.size(); ++i) {
+    items.emplace_back(args.Name(i), args.named[i].second);
+  }
   return FormatPercent(in, in.Text(value), Value::Dict(std::move(items)));
 }
 
 Value Attr(Interpreter& in, const Value& value, const Args& args) {
   Bound bound;
   if (!in.Bind("attr", args, {"name"}, 1, bound)) return {};
-  const std::string name = in.Text(*bound[0]);
+  const std::string name = in.Text(*bound[0]).text();
   // Only true attributes: not the keys of a dict.
   if (value.Is(Kind::kDict) && FindMethod(value, name) == nullptr) {
     return Value::Undefined(fmt::format("'dict object' has no attribute '{}'", name));

@@ -21,13 +21,26 @@ struct Spec {
   int64_t precision = -1;
 };
 
-std::string Pad(std::string text, const Spec& spec, bool numeric) {
+// How many characters `text` is short of the width.
+size_t Missing(std::string_view text, const Spec& spec) {
   int64_t size = 0;
   for (size_t at = 0; at < text.size(); at += DecodeUtf8(text, at).length) ++size;
-  if (size >= spec.width) return text;
-  const auto missing = static_cast<size_t>(spec.width - size);
+  return size >= spec.width ? 0 : static_cast<size_t>(spec.width - size);
+}
+
+MarkedText PadText(const MarkedText& text, const Spec& spec) {
+  const std::string spaces(Missing(text.text(), spec), ' ');
+  MarkedText out = MarkedText::Own(spec.left ? "" : spaces);
+  out.Append(text);
+  if (spec.left) out.AppendOwn(spaces);
+  return out;
+}
+
+std::string PadNumber(std::string text, const Spec& spec) {
+  const size_t missing = Missing(text, spec);
+  if (missing == 0) return text;
   if (spec.left) return text + std::string(missing, ' ');
-  if (numeric && spec.zero) {
+  if (spec.zero) {
     size_t digits = !text.empty() && (text[0] == '-' || text[0] == '+' || text[0] == ' ') ? 1 : 0;
     if (text.size() > digits + 1 && text[digits] == '0' &&
         (text[digits + 1] == 'x' || text[digits + 1] == 'X' || text[digits + 1] == 'o')) {
@@ -44,19 +57,19 @@ std::string Signed(bool negative, std::string digits, const Spec& spec) {
 
 class PercentFormatter {
  public:
-  PercentFormatter(Interpreter& in, const std::string& format, const Value& arguments)
-      : in_(in), format_(format), arguments_(arguments) {}
+  PercentFormatter(Interpreter& in, const MarkedText& format, const Value& arguments)
+      : in_(in), marked_(format), format_(format.text()), arguments_(arguments) {}
 
   Value Run() {
-    std::string out;
+    MarkedText out;
     while (at_ < format_.size() && !in_.failed()) {
-      if (format_[at_] != '%') {
-        out += format_[at_++];
-        continue;
-      }
+      const size_t percent = std::min(format_.find('%', at_), format_.size());
+      out.AppendPart(marked_, at_, percent);
+      at_ = percent;
+      if (at_ == format_.size()) break;
       ++at_;
-      out += One();
-      if (out.size() > in_.limits().max_output_bytes) in_.Charge(UINT64_MAX);
+      out.Append(One());
+      if (out.bytes() > in_.limits().max_output_bytes) in_.Charge(UINT64_MAX);
     }
     const bool all_used =
         !arguments_.IsList(ListForm::kTuple) || next_ == arguments_.items().size();
@@ -65,7 +78,7 @@ class PercentFormatter {
     if (!in_.failed() && (!all_used || !one_used)) {
       return in_.Fail("not all arguments converted during string formatting");
     }
-    return in_.Charge(out.size()) ? Value::String(std::move(out)) : Value();
+    return in_.Charge(out.bytes()) ? Value::String(std::move(out)) : Value();
   }
 
  private:
@@ -92,15 +105,15 @@ class PercentFormatter {
     return out;
   }
 
-  std::string One() {
+  MarkedText One() {
     std::optional<Value> named;
     if (at_ < format_.size() && format_[at_] == '(') {
       const size_t end = format_.find(')', at_);
-      if (end == std::string::npos) return Error("incomplete format key");
-      if (!arguments_.Is(Kind::kDict)) return Error("format requires a mapping");
+      if (end == std::string::npos) return Plain(Error("incomplete format key"));
+      if (!arguments_.Is(Kind::kDict)) return Plain(Error("format requires a mapping"));
       const Value* value =
           arguments_.dict().Find(std::string_view(format_).substr(at_ + 1, end - at_ - 1));
-      if (value == nullptr) return Error("the format names a key that is missing");
+      if (value == nullptr) return Plain(Error("the format names a key that is missing"));
       named = *value;
       at_ = end + 1;
     }
@@ -130,31 +143,37 @@ class PercentFormatter {
       spec.precision = std::max<int64_t>(Number(), 0);
     }
     if (spec.width > kMaxWidth || spec.precision > kMaxWidth)
-      return Error("the width is too large");
+      return Plain(Error("the width is too large"));
     while (at_ < format_.size() &&
            (format_[at_] == 'l' || format_[at_] == 'h' || format_[at_] == 'L')) {
       ++at_;
     }
-    if (at_ >= format_.size()) return Error("incomplete format");
+    if (at_ >= format_.size()) return Plain(Error("incomplete format"));
     const char kind = format_[at_++];
-    if (kind == '%') return Pad("%", spec, false);
+    if (kind == '%') return PadText(Plain("%"), spec);
     const Value value = named ? *named : NextArgument();
-    return in_.failed() ? std::string() : Convert(kind, value, spec);
+    return in_.failed() ? MarkedText() : Convert(kind, value, spec);
   }
 
-  std::string Convert(char kind, const Value& value, const Spec& spec) {
+  // What the format and a number make: where the format is the caller's, this is too.
+  MarkedText Plain(std::string text) const {
+    return marked_.caller().empty() ? MarkedText::Own(std::move(text))
+                                    : MarkedText::FromCaller(std::move(text));
+  }
+
+  MarkedText Convert(char kind, const Value& value, const Spec& spec) {
     switch (kind) {
       case 's':
       case 'r': {
-        std::string text = kind == 's' ? in_.Text(value) : in_.ReprText(value);
+        MarkedText text = kind == 's' ? in_.Text(value) : in_.ReprText(value);
         if (spec.precision >= 0) {
           size_t end = 0;
           for (int64_t i = 0; i < spec.precision && end < text.size(); ++i) {
-            end += DecodeUtf8(text, end).length;
+            end += DecodeUtf8(text.text(), end).length;
           }
-          text.resize(end);
+          text = text.Part(0, end);
         }
-        return Pad(std::move(text), spec, false);
+        return PadText(text, spec);
       }
       case 'd':
       case 'i':
@@ -162,27 +181,28 @@ class PercentFormatter {
       case 'x':
       case 'X':
       case 'o':
-        return Integer(kind, value, spec);
+        return Plain(Integer(kind, value, spec));
       case 'f':
       case 'F':
       case 'e':
       case 'E':
       case 'g':
       case 'G':
-        return Floating(kind, value, spec);
+        return Plain(Floating(kind, value, spec));
       case 'c':
         if (value.Is(Kind::kString) && !value.string().empty() &&
             DecodeUtf8(value.string(), 0).length == value.string().size()) {
-          return Pad(value.string(), spec, false);
+          return PadText(value.text(), spec);
         }
         if (value.IsIntegral() && value.int_value() >= 0 && value.int_value() < 0x110000) {
+          // Where the number came from is not known: it may be the caller's character.
           std::string text;
           AppendUtf8(text, static_cast<uint32_t>(value.int_value()));
-          return Pad(std::move(text), spec, false);
+          return PadText(MarkedText::FromCaller(std::move(text)), spec);
         }
-        return Error("%c requires int or char");
+        return Plain(Error("%c requires int or char"));
       default:
-        return Error("unsupported format character");
+        return Plain(Error("unsupported format character"));
     }
   }
 
@@ -208,7 +228,7 @@ class PercentFormatter {
     if (spec.alternate && kind == 'x') digits.insert(0, "0x");
     if (spec.alternate && kind == 'X') digits.insert(0, "0X");
     if (spec.alternate && kind == 'o') digits.insert(0, "0o");
-    return Pad(Signed(number < 0, std::move(digits), spec), spec, true);
+    return PadNumber(Signed(number < 0, std::move(digits), spec), spec);
   }
 
   std::string Floating(char kind, const Value& value, const Spec& spec) {
@@ -230,8 +250,8 @@ class PercentFormatter {
     } else {
       digits = fmt::format("{:.{}G}", magnitude, precision);
     }
-    return Pad(Signed(std::signbit(number) && !std::isnan(number), std::move(digits), spec), spec,
-               true);
+    return PadNumber(Signed(std::signbit(number) && !std::isnan(number), std::move(digits), spec),
+                     spec);
   }
 
   std::string Error(std::string_view message) {
@@ -240,7 +260,8 @@ class PercentFormatter {
   }
 
   Interpreter& in_;
-  const std::string& format_;
+  const MarkedText& marked_;
+  const std::string& format_;  // of marked_
   const Value& arguments_;
   size_t at_ = 0;
   size_t next_ = 0;
@@ -248,24 +269,26 @@ class PercentFormatter {
 
 }  // namespace
 
-Value FormatPercent(Interpreter& in, const std::string& format, const Value& arguments) {
+Value FormatPercent(Interpreter& in, const MarkedText& format, const Value& arguments) {
   return PercentFormatter(in, format, arguments).Run();
 }
 
-Value FormatBraces(Interpreter& in, const std::string& format, const Args& args) {
-  std::string out;
+Value FormatBraces(Interpreter& in, const MarkedText& marked, const Args& args) {
+  const std::string& format = marked.text();
+  MarkedText out;
   size_t next = 0;
   for (size_t at = 0; at < format.size() && !in.failed();) {
     const char c = format[at];
     if ((c == '{' || c == '}') && at + 1 < format.size() && format[at + 1] == c) {
-      out += c;
+      out.AppendPart(marked, at, at + 1);
       at += 2;
       continue;
     }
     if (c == '}') return in.Fail("Single '}}' encountered in format string");
     if (c != '{') {
-      out += c;
-      ++at;
+      const size_t next_brace = std::min(format.find_first_of("{}", at), format.size());
+      out.AppendPart(marked, at, next_brace);
+      at = next_brace;
       continue;
     }
     const size_t end = format.find('}', at);
@@ -296,10 +319,10 @@ Value FormatBraces(Interpreter& in, const std::string& format, const Args& args)
       if (it == args.named.end()) return in.Fail("the format names '{}', which is missing", name);
       value = it->second;
     }
-    out += repr ? in.ReprText(value) : in.Text(value);
-    if (out.size() > in.limits().max_produced_bytes) break;
+    out.Append(repr ? in.ReprText(value) : in.Text(value));
+    if (out.bytes() > in.limits().max_produced_bytes) break;
   }
-  return in.Charge(out.size()) ? Value::String(std::move(out)) : Value();
+  return in.Charge(out.bytes()) ? Value::String(std::move(out)) : Value();
 }
 
 }  // namespace weft::jinja

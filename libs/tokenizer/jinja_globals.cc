@@ -13,8 +13,7 @@ using Bound = std::vector<std::optional<Value>>;
 Value RaiseException(Interpreter& in, const Value&, const Args& args) {
   Bound bound;
   if (!in.Bind("raise_exception", args, {"message"}, 1, bound)) return {};
-  const std::string message = in.Text(*bound[0]);
-  return in.Fail("{}", message);
+  return in.Fail("{}", in.Text(*bound[0]).text());
 }
 
 Value Range(Interpreter& in, const Value&, const Args& args) {
@@ -70,7 +69,9 @@ bool Entries(Interpreter& in, std::string_view what, const Args& args,
       }
     }
   }
-  for (const auto& [name, value] : args.named) out.emplace_back(Value::String(name), value);
+  for (size_t i = 0; i < args.named.size(); ++i) {
+    out.emplace_back(args.Name(i), args.named[i].second);
+  }
   return in.Charge(out.size() * 2 * sizeof(Value));
 }
 
@@ -99,7 +100,8 @@ Value MakeNamespace(Interpreter& in, const Value&, const Args& args) {
 Value StrftimeNow(Interpreter& in, const Value&, const Args& args) {
   Bound bound;
   if (!in.Bind("strftime_now", args, {"format"}, 1, bound)) return {};
-  const std::string format = in.Text(*bound[0]);
+  const MarkedText marked = in.Text(*bound[0]);
+  const std::string& format = marked.text();
   if (format.size() > 256) return in.Fail("the format of strftime_now is longer than 256 bytes");
   const auto seconds = static_cast<std::time_t>(UnixSeconds(in.clock().Wall()));
   std::tm parts{};
@@ -108,7 +110,9 @@ Value StrftimeNow(Interpreter& in, const Value&, const Args& args) {
   // A space in front: an empty result is then no error.
   const size_t size = std::strftime(out.data(), out.size(), (" " + format).c_str(), &parts);
   if (size == 0) return in.Fail("the format of strftime_now gives too much");
-  return Value::String(out.substr(1, size - 1));
+  out = out.substr(1, size - 1);
+  return Value::String(marked.caller().empty() ? MarkedText::Own(std::move(out))
+                                               : MarkedText::FromCaller(std::move(out)));
 }
 
 }  // namespace

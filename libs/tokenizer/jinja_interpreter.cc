@@ -86,8 +86,8 @@ void Interpreter::SetGlobal(std::string_view name, Value value) {
   if (const auto symbol = SymbolOf(name)) root_->Set(*symbol, std::move(value));
 }
 
-absl::StatusOr<std::string> Interpreter::Run() {
-  std::string out;
+absl::StatusOr<MarkedText> Interpreter::Run() {
+  MarkedText out;
   out_ = &out;
   ExecBody(template_.body, *root_);
   if (failed()) return error_;
@@ -111,17 +111,17 @@ bool Interpreter::Charge(uint64_t bytes) {
   return true;
 }
 
-std::string Interpreter::Text(const Value& value) {
+MarkedText Interpreter::Text(const Value& value) {
   if (failed()) return {};
   if (value.Is(Kind::kUndefined)) return {};
   if (!value.Is(Kind::kString)) return ReprText(value);
-  return Charge(value.string().size()) ? value.string() : std::string();
+  return Charge(value.text().bytes()) ? value.text() : MarkedText();
 }
 
-std::string Interpreter::ReprText(const Value& value) {
+MarkedText Interpreter::ReprText(const Value& value) {
   if (failed()) return {};
-  std::string out = Repr(value, left() / kTextCost);
-  return Charge(out.size() * kTextCost) ? out : std::string();
+  MarkedText out = Repr(value, left() / kTextCost);
+  return Charge(out.bytes() * kTextCost) ? out : MarkedText();
 }
 
 bool Interpreter::Same(const Value& a, const Value& b) {
@@ -146,18 +146,22 @@ Value Interpreter::Checked(Value value) {
   return value;
 }
 
-void Interpreter::Output(std::string_view text) {
-  if (out_->size() + text.size() > limits_.max_output_bytes) {
+bool Interpreter::MayOutput(size_t bytes) {
+  if (out_->bytes() + bytes > limits_.max_output_bytes) {
     FailWith(absl::StatusCode::kResourceExhausted,
              fmt::format("the output is larger than {} bytes", limits_.max_output_bytes));
-    return;
+    return false;
   }
-  if (Charge(text.size())) out_->append(text);
+  return Charge(bytes);
 }
 
-std::string Interpreter::Capture(const std::vector<Node::Ptr>& body, Scope& scope) {
-  std::string text;
-  std::string* const outer = std::exchange(out_, &text);
+void Interpreter::Output(const MarkedText& text) {
+  if (MayOutput(text.bytes())) out_->Append(text);
+}
+
+MarkedText Interpreter::Capture(const std::vector<Node::Ptr>& body, Scope& scope) {
+  MarkedText text;
+  MarkedText* const outer = std::exchange(out_, &text);
   ExecBody(body, scope);
   out_ = outer;
   return text;
@@ -178,14 +182,14 @@ Interpreter::Flow Interpreter::Exec(const Node& node, Scope& scope) {
   if (failed()) return Flow::kNext;
   switch (node.kind) {
     case NodeKind::kText:
-      Output(node.text);
+      if (MayOutput(node.text.size())) out_->AppendOwn(node.text);
       break;
     case NodeKind::kOutput:
       for (const Node::Ptr& kid : node.kids) {
         const Value value = Eval(*kid, scope);
         if (failed()) break;
         if (value.Is(Kind::kString)) {
-          Output(value.string());
+          Output(value.text());
         } else {
           Output(Text(value));
         }
@@ -389,7 +393,8 @@ Value Interpreter::CallMacro(const FunctionObject& function, const Args& args) {
   }
   std::vector<std::pair<Value, Value>> others;
   Value caller = Value::Undefined("No caller defined");
-  for (const auto& [name, value] : args.named) {
+  for (size_t n = 0; n < args.named.size(); ++n) {
+    const auto& [name, value] = args.named[n];
     const auto symbol = SymbolOf(name);
     size_t i = 0;
     while (i < parameters && !(symbol && node.parameters[i] == *symbol)) ++i;
@@ -400,7 +405,7 @@ Value Interpreter::CallMacro(const FunctionObject& function, const Args& args) {
     } else if (name == "caller") {
       caller = value;
     } else if (node.uses_kwargs) {
-      others.emplace_back(Value::String(name), value);
+      others.emplace_back(args.Name(n), value);
     } else {
       return Fail("macro '{}' takes no argument '{}'", function.name, name);
     }

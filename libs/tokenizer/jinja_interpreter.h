@@ -45,7 +45,7 @@ class Interpreter {
 
   void SetGlobal(std::string_view name, Value value);
   bool Uses(std::string_view name) const;  // whether the template mentions the name
-  absl::StatusOr<std::string> Run();
+  absl::StatusOr<MarkedText> Run();
 
   // For operators, filters, tests and methods.
   template <typename... A>
@@ -74,8 +74,8 @@ class Interpreter {
   bool Contains(const Value& container, const Value& item);
   // What a for loop sees; null (failed) when it is not iterable.
   std::shared_ptr<const std::vector<Value>> Iterate(const Value& value);
-  std::string Text(const Value& value);                                    // str(), accounted for
-  std::string ReprText(const Value& value);                                // repr(), accounted for
+  MarkedText Text(const Value& value);                                     // str(), accounted for
+  MarkedText ReprText(const Value& value);                                 // repr(), accounted for
   uint64_t left() const { return limits_.max_produced_bytes - charged_; }  // to be charged
   bool Same(const Value& a, const Value& b);                               // ==, accounted for
   std::optional<int> Compare(const Value& a, const Value& b);              // Order, accounted for
@@ -91,8 +91,9 @@ class Interpreter {
   Flow ExecWith(const Node& node, Scope& scope);
   void ExecSetBlock(const Node& node, Scope& scope);
   void ExecCallBlock(const Node& node, Scope& scope);
-  std::string Capture(const std::vector<Node::Ptr>& body, Scope& scope);
-  void Output(std::string_view text);
+  MarkedText Capture(const std::vector<Node::Ptr>& body, Scope& scope);
+  void Output(const MarkedText& text);
+  bool MayOutput(size_t bytes);
   void Assign(const Node& target, Value value, Scope& scope);
   Value MakeMacro(const Node& node, Scope& scope);
   Value CallMacro(const FunctionObject& function, const Args& args);
@@ -126,7 +127,7 @@ class Interpreter {
   std::optional<uint32_t> caller_name_;
   std::optional<uint32_t> varargs_name_;
   std::optional<uint32_t> kwargs_name_;
-  std::string* out_ = nullptr;
+  MarkedText* out_ = nullptr;
   absl::Status error_;
   uint32_t line_ = 0;  // of the node that runs
   uint64_t steps_ = 0;
@@ -143,13 +144,13 @@ Function FindMethod(const Value& self, std::string_view name);
 using TestFunction = bool (*)(Interpreter&, const Value&, const Args&);
 TestFunction FindTest(std::string_view name);
 // %-formatting and str.format; the value is what stands on the left.
-Value FormatPercent(Interpreter& in, const std::string& format, const Value& arguments);
-Value FormatBraces(Interpreter& in, const std::string& format, const Args& args);
+Value FormatPercent(Interpreter& in, const MarkedText& format, const Value& arguments);
+Value FormatBraces(Interpreter& in, const MarkedText& format, const Args& args);
 // A function value: a bound method or a builtin.
 Value MakeFunction(std::string name, Function builtin, Value self = {});
 // "a.b" or "0": the attribute paths of map, selectattr, sort ...
 Value GetPath(Interpreter& in, const Value& object, const Value& path);
 // One string for each character.
-std::vector<Value> Characters(std::string_view text);
+std::vector<Value> Characters(const MarkedText& text);
 
 }  // namespace weft::jinja

@@ -33,8 +33,15 @@ size_t CountCharacters(std::string_view text) {
   return count;
 }
 
-Value MakeText(Interpreter& in, std::string text) {
-  return in.Charge(text.size()) ? Value::String(std::move(text)) : Value();
+Value MakeText(Interpreter& in, MarkedText text) {
+  return in.Charge(text.bytes()) ? Value::String(std::move(text)) : Value();
+}
+
+// The part of `text` that `view`, which points into it, shows.
+MarkedText PartOf(const MarkedText& text, std::string_view view) {
+  if (view.empty()) return {};
+  const auto begin = static_cast<size_t>(view.data() - text.text().data());
+  return text.Part(begin, begin + view.size());
 }
 
 // What strip removes: white space, or the characters of `chars`.
@@ -81,7 +88,7 @@ Value Strip(Interpreter& in, const Value& self, const Args& args, bool left, boo
     if (!in.Charge(self.string().size() * std::min<size_t>(chars.size(), 64))) return {};
     if (set.chars.size() > 64) return in.Fail("strip takes at most 64 characters");
   }
-  return MakeText(in, std::string(StripText(self.string(), set, left, right)));
+  return MakeText(in, PartOf(self.text(), StripText(self.string(), set, left, right)));
 }
 
 Value StripBoth(Interpreter& in, const Value& self, const Args& args) {
@@ -123,13 +130,15 @@ bool ReadSplit(Interpreter& in, const Args& args, SplitArgs& out) {
   return true;
 }
 
-Value FinishSplit(Interpreter& in, const std::vector<std::string_view>& parts) {
-  uint64_t bytes = parts.size() * (sizeof(Value) + sizeof(StringObject));
+// `parts` point into the text of `self`.
+Value FinishSplit(Interpreter& in, const Value& self, const std::vector<std::string_view>& parts) {
+  uint64_t bytes = parts.size() * (sizeof(Value) + sizeof(StringObject) + sizeof(TextRange)) +
+                   self.text().bytes();
   for (const std::string_view part : parts) bytes += part.size();
   if (!in.Charge(bytes)) return {};
   std::vector<Value> out;
   out.reserve(parts.size());
-  for (const std::string_view part : parts) out.push_back(Value::String(std::string(part)));
+  for (const std::string_view part : parts) out.push_back(Value::String(PartOf(self.text(), part)));
   return Value::List(std::move(out));
 }
 
@@ -146,7 +155,7 @@ Value Split(Interpreter& in, const Value& self, const Args& args) {
       rest.remove_prefix(at + split.separator->size());
     }
     parts.push_back(rest);
-    return FinishSplit(in, parts);
+    return FinishSplit(in, self, parts);
   }
   const StripSet space;
   while (true) {
@@ -165,7 +174,7 @@ Value Split(Interpreter& in, const Value& self, const Args& args) {
     parts.push_back(rest.substr(0, end));
     rest.remove_prefix(end);
   }
-  return FinishSplit(in, parts);
+  return FinishSplit(in, self, parts);
 }
 
 Value RSplit(Interpreter& in, const Value& self, const Args& args) {
@@ -186,7 +195,7 @@ Value RSplit(Interpreter& in, const Value& self, const Args& args) {
   }
   parts.push_back(rest);
   std::reverse(parts.begin(), parts.end());
-  return FinishSplit(in, parts);
+  return FinishSplit(in, self, parts);
 }
 
 Value SplitLines(Interpreter& in, const Value& self, const Args& args) {
@@ -210,7 +219,7 @@ Value SplitLines(Interpreter& in, const Value& self, const Args& args) {
     at = next;
   }
   if (begin < text.size()) parts.push_back(text.substr(begin));
-  return FinishSplit(in, parts);
+  return FinishSplit(in, self, parts);
 }
 
 Value HasAffix(Interpreter& in, const Value& self, const Args& args, bool at_start) {
@@ -253,31 +262,31 @@ Value RemovePrefix(Interpreter& in, const Value& self, const Args& args) {
   std::string part;
   if (!OneText(in, "removeprefix", args, part)) return {};
   const std::string& text = self.string();
-  return MakeText(in, text.starts_with(part) ? text.substr(part.size()) : text);
+  return MakeText(in, self.text().Part(text.starts_with(part) ? part.size() : 0, text.size()));
 }
 Value RemoveSuffix(Interpreter& in, const Value& self, const Args& args) {
   std::string part;
   if (!OneText(in, "removesuffix", args, part)) return {};
   const std::string& text = self.string();
-  return MakeText(in, text.ends_with(part) ? text.substr(0, text.size() - part.size()) : text);
+  return MakeText(in, self.text().Part(0, text.size() - (text.ends_with(part) ? part.size() : 0)));
 }
 
-Value NoArgs(Interpreter& in, std::string_view what, const Args& args, std::string text) {
+Value NoArgs(Interpreter& in, std::string_view what, const Args& args, MarkedText text) {
   Bound bound;
   if (!in.Bind(what, args, {}, 0, bound)) return {};
   return MakeText(in, std::move(text));
 }
 Value Upper(Interpreter& in, const Value& self, const Args& args) {
-  return NoArgs(in, "upper", args, unicode::Upper(self.string()));
+  return NoArgs(in, "upper", args, self.text().Map(unicode::Upper));
 }
 Value Lower(Interpreter& in, const Value& self, const Args& args) {
-  return NoArgs(in, "lower", args, unicode::Lower(self.string()));
+  return NoArgs(in, "lower", args, self.text().Map(unicode::Lower));
 }
 Value Title(Interpreter& in, const Value& self, const Args& args) {
-  return NoArgs(in, "title", args, unicode::Title(self.string()));
+  return NoArgs(in, "title", args, self.text().Map(unicode::Title));
 }
 Value Capitalize(Interpreter& in, const Value& self, const Args& args) {
-  return NoArgs(in, "capitalize", args, unicode::Capitalize(self.string()));
+  return NoArgs(in, "capitalize", args, self.text().Map(unicode::Capitalize));
 }
 
 Value Replace(Interpreter& in, const Value& self, const Args& args) {
@@ -288,15 +297,15 @@ Value Join(Interpreter& in, const Value& self, const Args& args) {
   if (!in.Bind("join", args, {"iterable"}, 1, bound)) return {};
   const auto items = in.Iterate(*bound[0]);
   if (in.failed()) return {};
-  std::string out;
+  MarkedText out;
   for (size_t i = 0; i < items->size(); ++i) {
     const Value& item = (*items)[i];
     if (!item.Is(Kind::kString)) {
       return in.Fail("sequence item {}: expected str instance, {} found", i, item.TypeName());
     }
-    if (i > 0) out += self.string();
-    out += item.string();
-    if (!in.Charge(item.string().size() + self.string().size())) return {};
+    if (i > 0) out.Append(self.text());
+    out.Append(item.text());
+    if (!in.Charge(item.text().bytes() + self.text().bytes())) return {};
   }
   return Value::String(std::move(out));
 }
@@ -371,7 +380,7 @@ Value IsLower(Interpreter& in, const Value& self, const Args& args) {
                      unicode::Upper(self.string()) != self.string());
 }
 Value Format(Interpreter& in, const Value& self, const Args& args) {
-  return FormatBraces(in, self.string(), args);
+  return FormatBraces(in, self.text(), args);
 }
 
 Value ListIndex(Interpreter& in, const Value& self, const Args& args) {

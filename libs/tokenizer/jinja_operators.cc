@@ -10,6 +10,9 @@
 namespace weft::jinja {
 namespace {
 
+// What one character as a value of its own holds.
+constexpr uint64_t kCharacterCost = sizeof(Value) + sizeof(StringObject) + sizeof(TextRange);
+
 // Whether something undefined is used, which every operator refuses.
 bool RefuseUndefined(Interpreter& in, const Value& value) {
   if (!value.Is(Kind::kUndefined)) return false;
@@ -27,11 +30,11 @@ bool HasText(std::string_view text, std::string_view part) {
 
 }  // namespace
 
-std::vector<Value> Characters(std::string_view text) {
+std::vector<Value> Characters(const MarkedText& text) {
   std::vector<Value> out;
   for (size_t at = 0; at < text.size();) {
-    const Utf8Char c = DecodeUtf8(text, at);
-    out.push_back(Value::String(std::string(text.substr(at, c.length))));
+    const Utf8Char c = DecodeUtf8(text.text(), at);
+    out.push_back(Value::String(text.Part(at, at + c.length)));
     at += c.length;
   }
   return out;
@@ -99,15 +102,15 @@ Value Interpreter::Arithmetic(std::string_view op, const Value& a, const Value& 
 Value Interpreter::Repeat(const Value& sequence, int64_t times) {
   const auto count = static_cast<uint64_t>(std::max<int64_t>(times, 0));
   const uint64_t size =
-      IsTextual(sequence) ? sequence.string().size() : sequence.items().size() * sizeof(Value);
+      IsTextual(sequence) ? sequence.text().bytes() : sequence.items().size() * sizeof(Value);
   uint64_t bytes = 0;
   if (__builtin_mul_overflow(size, count, &bytes)) bytes = UINT64_MAX;
   if (!Charge(bytes)) return {};
   if (IsTextual(sequence)) {
-    std::string out;
-    out.reserve(bytes);
+    MarkedText out;
+    out.Reserve(sequence.text().size() * count);
     if (size > 0) {
-      for (uint64_t i = 0; i < count; ++i) out += sequence.string();
+      for (uint64_t i = 0; i < count; ++i) out.Append(sequence.text());
     }
     return Value::String(std::move(out));
   }
@@ -121,13 +124,15 @@ Value Interpreter::Repeat(const Value& sequence, int64_t times) {
 }
 
 Value Interpreter::Binary(std::string_view op, const Value& a, const Value& b) {
-  if (op == "%" && IsTextual(a)) return FormatPercent(*this, a.string(), b);
+  if (op == "%" && IsTextual(a)) return FormatPercent(*this, a.text(), b);
   if (RefuseUndefined(*this, a) || RefuseUndefined(*this, b)) return {};
   if (a.IsNumber() && b.IsNumber()) return Arithmetic(op, a, b);
   if (op == "+") {
     if (IsTextual(a) && IsTextual(b)) {
-      if (!Charge(a.string().size() + b.string().size())) return {};
-      return Value::String(a.string() + b.string());
+      if (!Charge(a.text().bytes() + b.text().bytes())) return {};
+      MarkedText out = a.text();
+      out.Append(b.text());
+      return Value::String(std::move(out));
     }
     if (a.IsSequence() && b.IsSequence() && a.form() == b.form()) {
       if (!Charge((a.items().size() + b.items().size()) * sizeof(Value))) return {};
@@ -179,8 +184,8 @@ std::shared_ptr<const std::vector<Value>> Interpreter::Iterate(const Value& valu
     case Kind::kList:
       return value.shared_items();
     case Kind::kString:
-      if (!Charge(value.string().size() * (sizeof(Value) + sizeof(StringObject)))) return nullptr;
-      return std::make_shared<std::vector<Value>>(Characters(value.string()));
+      if (!Charge(value.string().size() * kCharacterCost)) return nullptr;
+      return std::make_shared<std::vector<Value>>(Characters(value.text()));
     case Kind::kDict: {
       if (!Charge(value.dict().items.size() * sizeof(Value))) return nullptr;
       auto keys = std::make_shared<std::vector<Value>>();
@@ -221,7 +226,7 @@ Value Interpreter::GetAttr(const Value& object, const std::string& name) {
                                : Value::Undefined("there is no next item");
     }
   } else if (object.Is(Kind::kFunction) && name == "name") {
-    return Value::String(object.function().name);
+    return Value::Own(object.function().name);
   }
   // A method comes before a key of the same name.
   if (const Function method = FindMethod(object, name)) return MakeFunction(name, method, object);
@@ -259,8 +264,8 @@ Value Interpreter::GetItem(const Value& object, const Value& key) {
     }
     return Value::Undefined(fmt::format("'dict object' has no attribute '{}'", key.string()));
   }
-  return Value::Undefined(
-      fmt::format("'{} object' has no element {}", object.TypeName(), Repr(key, 40).substr(0, 40)));
+  return Value::Undefined(fmt::format("'{} object' has no element {}", object.TypeName(),
+                                      Repr(key, 40).text().substr(0, 40)));
 }
 
 Value Interpreter::Slice(const Value& object, const Value& start, const Value& stop,
@@ -305,14 +310,14 @@ Value Interpreter::Slice(const Value& object, const Value& start, const Value& s
   };
   const int64_t from = clamp(start, by < 0 ? highest : lowest);
   const int64_t to = clamp(stop, by < 0 ? lowest : highest);
-  std::string text;
+  MarkedText text;
   std::vector<Value> chosen;
   for (int64_t i = from; by > 0 ? i < to : i > to;) {
     const auto at = static_cast<size_t>(i);
     if (items != nullptr) {
       chosen.push_back((*items)[at]);
     } else {
-      text.append(object.string(), begins[at], begins[at + 1] - begins[at]);
+      text.AppendPart(object.text(), begins[at], begins[at + 1]);
     }
     if (__builtin_add_overflow(i, by, &i)) break;
   }

@@ -19,7 +19,7 @@ Value GetPath(Interpreter& in, const Value& object, const Value& path) {
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
     const bool number =
         error == std::errc() && end == part.data() + part.size() && !part.empty() && part[0] != '-';
-    at = in.GetItem(at, number ? Value::Int(index) : Value::String(std::string(part)));
+    at = in.GetItem(at, number ? Value::Int(index) : Value::Own(std::string(part)));
     if (dot == std::string_view::npos) break;
     rest.remove_prefix(dot + 1);
   }
@@ -43,7 +43,7 @@ Value SortKey(Interpreter& in, const Value& item, const std::optional<Value>& at
   if (attribute && !attribute->Is(Kind::kNone)) key = GetPath(in, item, *attribute);
   if (case_sensitive || !key.Is(Kind::kString)) return key;
   if (!in.Charge(key.string().size())) return {};
-  return Value::String(unicode::Lower(key.string()));
+  return Value::Own(unicode::Lower(key.string()));  // only compared
 }
 
 bool IsTrue(const std::optional<Value>& value) { return value && value->Truthy(); }
@@ -52,13 +52,13 @@ Value Join(Interpreter& in, const Value& value, const Args& args) {
   Bound bound;
   if (!in.Bind("join", args, {"d", "attribute"}, 0, bound)) return {};
   const auto items = in.Iterate(value);
-  const std::string separator = bound[0] ? in.Text(*bound[0]) : "";
-  std::string out;
+  const MarkedText separator = bound[0] ? in.Text(*bound[0]) : MarkedText();
+  MarkedText out;
   for (size_t i = 0; !in.failed() && i < items->size(); ++i) {
     Value item = (*items)[i];
     if (bound[1] && !bound[1]->Is(Kind::kNone)) item = GetPath(in, item, *bound[1]);
-    if (i > 0 && in.Charge(separator.size())) out += separator;
-    out += in.Text(item);
+    if (i > 0 && in.Charge(separator.bytes())) out.Append(separator);
+    out.Append(in.Text(item));
   }
   return in.failed() ? Value() : Value::String(std::move(out));
 }
@@ -106,8 +106,8 @@ Value Reverse(Interpreter& in, const Value& value, const Args& args) {
   const auto items = in.Iterate(value);
   if (in.failed()) return {};
   if (value.Is(Kind::kString)) {
-    std::string out;
-    for (auto it = items->rbegin(); it != items->rend(); ++it) out += it->string();
+    MarkedText out;
+    for (auto it = items->rbegin(); it != items->rend(); ++it) out.Append(it->text());
     return Value::String(std::move(out));
   }
   return MakeList(in, Items(items->rbegin(), items->rend()), ListForm::kGenerator);
@@ -132,7 +132,8 @@ Value Map(Interpreter& in, const Value& value, const Args& args) {
   }
   if (!args.positional[0].Is(Kind::kString)) return in.Fail("map needs the name of a filter");
   const std::string name = args.positional[0].string();
-  const Args rest{{args.positional.begin() + 1, args.positional.end()}, args.named};
+  const Args rest{
+      {args.positional.begin() + 1, args.positional.end()}, args.named, args.unpacked_from};
   if (!in.Charge(args.positional.size() * sizeof(Value))) return {};
   for (const Value& item : *items) {
     out.push_back(in.CallFilter(name, item, rest));
@@ -157,6 +158,7 @@ Value Choose(Interpreter& in, const Value& value, const Args& args, bool by_attr
   const std::string test = has_test ? args.positional[used].string() : "";
   Args rest;
   rest.named = args.named;
+  rest.unpacked_from = args.unpacked_from;
   if (has_test) {
     rest.positional.assign(args.positional.begin() + static_cast<ptrdiff_t>(used) + 1,
                            args.positional.end());
@@ -252,7 +254,7 @@ Value Sort(Interpreter& in, const Value& value, const Args& args) {
       while (true) {
         const size_t comma = rest.find(',');
         parts.push_back(
-            SortKey(in, item, Value::String(std::string(rest.substr(0, comma))), IsTrue(bound[1])));
+            SortKey(in, item, Value::Own(std::string(rest.substr(0, comma))), IsTrue(bound[1])));
         if (comma == std::string_view::npos) break;
         rest.remove_prefix(comma + 1);
       }
@@ -272,7 +274,7 @@ Value DictSort(Interpreter& in, const Value& value, const Args& args) {
   Bound bound;
   if (!in.Bind("dictsort", args, {"case_sensitive", "by", "reverse"}, 0, bound)) return {};
   if (!value.Is(Kind::kDict)) return in.Fail("dictsort needs a dict, not {}", value.TypeName());
-  const std::string by = bound[1] ? in.Text(*bound[1]) : "key";
+  const std::string by = bound[1] ? in.Text(*bound[1]).text() : "key";
   if (by != "key" && by != "value") {
     return in.Fail("You can only sort by either \"key\" or \"value\"");
   }

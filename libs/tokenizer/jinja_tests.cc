@@ -32,11 +32,11 @@ bool Sequence(Interpreter&, const Value& v, const Args&) {
   return v.Is(Kind::kUndefined) || v.Is(Kind::kString) || v.IsSequence() || v.Is(Kind::kDict);
 }
 bool LowerCase(Interpreter& in, const Value& v, const Args&) {
-  const std::string text = in.Text(v);
+  const std::string text = in.Text(v).text();
   return unicode::Lower(text) == text && unicode::Upper(text) != text;
 }
 bool UpperCase(Interpreter& in, const Value& v, const Args&) {
-  const std::string text = in.Text(v);
+  const std::string text = in.Text(v).text();
   return unicode::Upper(text) == text && unicode::Lower(text) != text;
 }
 

@@ -12,17 +12,15 @@ namespace {
 
 // Text that stops growing soon after `max`.
 struct Bounded {
-  std::string text;
+  MarkedText text;
   uint64_t max;
-  bool full() const { return text.size() > max; }
+  bool full() const { return text.bytes() > max; }
 };
 
 void AppendRepr(Bounded& bounded, const Value& value);
 
-void AppendStringRepr(std::string& out, std::string_view text) {
-  const bool single = text.find('\'') == std::string_view::npos;
-  const char quote = single || text.find('"') != std::string_view::npos ? '\'' : '"';
-  out += quote;
+std::string Escaped(std::string_view text, char quote) {
+  std::string out;
   for (size_t at = 0; at < text.size();) {
     const Utf8Char c = DecodeUtf8(text, at);
     const std::string_view raw = text.substr(at, c.length);
@@ -48,79 +46,87 @@ void AppendStringRepr(std::string& out, std::string_view text) {
       out += fmt::format("\\U{:08x}", c.code_point);
     }
   }
-  out += quote;
+  return out;
+}
+
+void AppendStringRepr(MarkedText& out, const MarkedText& text) {
+  const bool single = text.text().find('\'') == std::string::npos;
+  const char quote = single || text.text().find('"') != std::string::npos ? '\'' : '"';
+  out.AppendOwn({&quote, 1});
+  out.Append(text.Map([&](std::string_view run) { return Escaped(run, quote); }));
+  out.AppendOwn({&quote, 1});
 }
 
 void AppendListRepr(Bounded& bounded, const Value& value) {
-  std::string& out = bounded.text;
+  MarkedText& out = bounded.text;
   const bool tuple = value.form() == ListForm::kTuple;
-  if (value.form() == ListForm::kView) out += "dict_view(";
-  out += tuple ? '(' : '[';
+  if (value.form() == ListForm::kView) out.AppendOwn("dict_view(");
+  out.AppendOwn(tuple ? "(" : "[");
   bool first = true;
   for (const Value& item : value.items()) {
     if (bounded.full()) return;
-    if (!first) out += ", ";
+    if (!first) out.AppendOwn(", ");
     first = false;
     AppendRepr(bounded, item);
   }
-  if (tuple && value.items().size() == 1) out += ',';
-  out += tuple ? ')' : ']';
-  if (value.form() == ListForm::kView) out += ')';
+  if (tuple && value.items().size() == 1) out.AppendOwn(",");
+  out.AppendOwn(tuple ? ")" : "]");
+  if (value.form() == ListForm::kView) out.AppendOwn(")");
 }
 
 void AppendRepr(Bounded& bounded, const Value& value) {
-  std::string& out = bounded.text;
+  MarkedText& out = bounded.text;
   switch (value.kind()) {
     case Kind::kUndefined:
-      out += "Undefined";
+      out.AppendOwn("Undefined");
       return;
     case Kind::kNone:
-      out += "None";
+      out.AppendOwn("None");
       return;
     case Kind::kBool:
-      out += value.bool_value() ? "True" : "False";
+      out.AppendOwn(value.bool_value() ? "True" : "False");
       return;
     case Kind::kInt:
-      out += fmt::format("{}", value.int_value());
+      out.AppendOwn(fmt::format("{}", value.int_value()));
       return;
     case Kind::kFloat:
-      out += FloatRepr(value.float_value());
+      out.AppendOwn(FloatRepr(value.float_value()));
       return;
     case Kind::kString:
-      AppendStringRepr(out, value.string());
+      AppendStringRepr(out, value.text());
       return;
     case Kind::kList:
       AppendListRepr(bounded, value);
       return;
     case Kind::kDict: {
-      out += '{';
+      out.AppendOwn("{");
       bool first = true;
       for (const auto& [key, item] : value.dict().items) {
         if (bounded.full()) return;
-        if (!first) out += ", ";
+        if (!first) out.AppendOwn(", ");
         first = false;
         AppendRepr(bounded, key);
-        out += ": ";
+        out.AppendOwn(": ");
         AppendRepr(bounded, item);
       }
-      out += '}';
+      out.AppendOwn("}");
       return;
     }
     case Kind::kNamespace:
-      out += "<Namespace>";
+      out.AppendOwn("<Namespace>");
       return;
     case Kind::kLoop:
-      out +=
-          fmt::format("<LoopContext {}/{}>", value.loop().index0 + 1, value.loop().items->size());
+      out.AppendOwn(
+          fmt::format("<LoopContext {}/{}>", value.loop().index0 + 1, value.loop().items->size()));
       return;
     case Kind::kFunction:
-      out += fmt::format("<function {}>", value.function().name);
+      out.AppendOwn(fmt::format("<function {}>", value.function().name));
       return;
   }
 }
 
-void AppendJsonString(std::string& out, std::string_view text, bool ensure_ascii) {
-  out += '"';
+std::string JsonEscaped(std::string_view text, bool ensure_ascii) {
+  std::string out;
   for (size_t at = 0; at < text.size();) {
     const auto byte = static_cast<uint8_t>(text[at]);
     if (byte >= 0x80 && ensure_ascii) {
@@ -166,7 +172,13 @@ void AppendJsonString(std::string& out, std::string_view text, bool ensure_ascii
         }
     }
   }
-  out += '"';
+  return out;
+}
+
+void AppendJsonString(MarkedText& out, const MarkedText& text, bool ensure_ascii) {
+  out.AppendOwn("\"");
+  out.Append(text.Map([&](std::string_view run) { return JsonEscaped(run, ensure_ascii); }));
+  out.AppendOwn("\"");
 }
 
 std::string JsonFloat(double value) {
@@ -177,26 +189,26 @@ std::string JsonFloat(double value) {
 
 class JsonWriter {
  public:
-  JsonWriter(const JsonStyle& style, std::string& out, std::string& what)
+  JsonWriter(const JsonStyle& style, MarkedText& out, std::string& what)
       : style_(style), out_(out), what_(what) {}
 
   bool Write(const Value& value) {
-    if (out_.size() > style_.max_bytes) return true;
+    if (out_.bytes() > style_.max_bytes) return true;
     switch (value.kind()) {
       case Kind::kNone:
-        out_ += "null";
+        out_.AppendOwn("null");
         return true;
       case Kind::kBool:
-        out_ += value.bool_value() ? "true" : "false";
+        out_.AppendOwn(value.bool_value() ? "true" : "false");
         return true;
       case Kind::kInt:
-        out_ += fmt::format("{}", value.int_value());
+        out_.AppendOwn(fmt::format("{}", value.int_value()));
         return true;
       case Kind::kFloat:
-        out_ += JsonFloat(value.float_value());
+        out_.AppendOwn(JsonFloat(value.float_value()));
         return true;
       case Kind::kString:
-        AppendJsonString(out_, value.string(), style_.ensure_ascii);
+        AppendJsonString(out_, value.text(), style_.ensure_ascii);
         return true;
       case Kind::kList:
         if (value.IsSequence()) return WriteList(value.items());
@@ -213,24 +225,24 @@ class JsonWriter {
  private:
   bool WriteList(const std::vector<Value>& items) {
     if (items.empty()) {
-      out_ += "[]";
+      out_.AppendOwn("[]");
       return true;
     }
-    out_ += '[';
+    out_.AppendOwn("[");
     ++level_;
     bool first = true;
     for (const Value& item : items) {
-      if (out_.size() > style_.max_bytes) break;
+      if (out_.bytes() > style_.max_bytes) break;
       Separate(first);
       if (!Write(item)) return false;
     }
-    Close(']');
+    Close("]");
     return true;
   }
 
   bool WriteDict(const DictObject& dict) {
     if (dict.items.empty()) {
-      out_ += "{}";
+      out_.AppendOwn("{}");
       return true;
     }
     std::vector<const std::pair<Value, Value>*> items;
@@ -248,17 +260,17 @@ class JsonWriter {
         return false;
       }
     }
-    out_ += '{';
+    out_.AppendOwn("{");
     ++level_;
     bool first = true;
     for (const auto* item : items) {
-      if (out_.size() > style_.max_bytes) break;
+      if (out_.bytes() > style_.max_bytes) break;
       Separate(first);
       if (!WriteKey(item->first)) return false;
-      out_ += style_.key_separator;
+      out_.Append(style_.key_separator);
       if (!Write(item->second)) return false;
     }
-    Close('}');
+    Close("}");
     return true;
   }
 
@@ -268,32 +280,32 @@ class JsonWriter {
       what_ = "dict with a key of type " + std::string(key.TypeName());
       return false;
     }
-    out_ += '"';
+    out_.AppendOwn("\"");
     Write(key);
-    out_ += '"';
+    out_.AppendOwn("\"");
     return true;
   }
 
   void Separate(bool& first) {
-    if (!first) out_ += style_.item_separator;
+    if (!first) out_.Append(style_.item_separator);
     first = false;
     NewLine();
   }
 
-  void Close(char bracket) {
+  void Close(std::string_view bracket) {
     --level_;
     NewLine();
-    out_ += bracket;
+    out_.AppendOwn(bracket);
   }
 
   void NewLine() {
     if (!style_.indent) return;
-    out_ += '\n';
-    for (uint32_t i = 0; i < level_; ++i) out_ += *style_.indent;
+    out_.AppendOwn("\n");
+    for (uint32_t i = 0; i < level_; ++i) out_.Append(*style_.indent);
   }
 
   const JsonStyle& style_;
-  std::string& out_;
+  MarkedText& out_;
   std::string& what_;
   uint32_t level_ = 0;
 };
@@ -319,13 +331,13 @@ std::string FloatRepr(double value) {
   return out;
 }
 
-std::string Repr(const Value& value, uint64_t max_bytes) {
+MarkedText Repr(const Value& value, uint64_t max_bytes) {
   Bounded bounded{{}, max_bytes};
   AppendRepr(bounded, value);
   return std::move(bounded.text);
 }
 
-bool ToJson(const Value& value, const JsonStyle& style, std::string& out, std::string& what) {
+bool ToJson(const Value& value, const JsonStyle& style, MarkedText& out, std::string& what) {
   return JsonWriter(style, out, what).Write(value);
 }
 

@@ -70,7 +70,7 @@ Value Value::Of(Kind kind, std::shared_ptr<Object> object) {
 
 Value Value::Undefined(std::string hint) {
   auto object = Make<StringObject>();
-  object->text = std::move(hint);
+  object->text = MarkedText::Own(std::move(hint));
   return Of(Kind::kUndefined, std::move(object));
 }
 
@@ -94,7 +94,9 @@ Value Value::Float(double value) {
   return out;
 }
 
-Value Value::String(std::string value) {
+Value Value::Own(std::string value) { return String(MarkedText::Own(std::move(value))); }
+
+Value Value::String(MarkedText value) {
   auto object = Make<StringObject>();
   object->text = std::move(value);
   return Of(Kind::kString, std::move(object));
@@ -132,8 +134,9 @@ double Value::float_value() const {
   return kind_ == Kind::kFloat ? float_ : static_cast<double>(int_);
 }
 
-const std::string& Value::string() const {
-  static const std::string empty;
+const std::string& Value::string() const { return text().text(); }
+const MarkedText& Value::text() const {
+  static const MarkedText empty;
   return object_ ? static_cast<const StringObject&>(*object_).text : empty;
 }
 const std::vector<Value>& Value::items() const {
@@ -270,6 +273,18 @@ std::optional<int> Order(const Value& a, const Value& b, uint64_t& budget) {
   return std::nullopt;
 }
 
+namespace {
+
+bool IsKnownRole(const nlohmann::ordered_json& json) {
+  static constexpr std::string_view kRoles[] = {"system", "developer", "user",       "assistant",
+                                                "tool",   "function",  "ipython",    "model",
+                                                "bot",    "human",     "observation"};
+  return json.is_string() && std::find(std::begin(kRoles), std::end(kRoles),
+                                       json.get_ref<const std::string&>()) != std::end(kRoles);
+}
+
+}  // namespace
+
 bool FromJson(const nlohmann::ordered_json& json, uint32_t max_depth, Value& out) {
   if (max_depth == 0) return false;
   using Type = nlohmann::ordered_json::value_t;
@@ -293,7 +308,7 @@ bool FromJson(const nlohmann::ordered_json& json, uint32_t max_depth, Value& out
       out = Value::Float(json.get<double>());
       return true;
     case Type::string:
-      out = Value::String(json.get_ref<const std::string&>());
+      out = Value::String(MarkedText::FromCaller(json.get_ref<const std::string&>()));
       return true;
     case Type::array: {
       std::vector<Value> items(json.size());
@@ -309,8 +324,12 @@ bool FromJson(const nlohmann::ordered_json& json, uint32_t max_depth, Value& out
       items.reserve(json.size());
       for (const auto& [key, item] : json.items()) {
         Value value;
-        if (!FromJson(item, max_depth - 1, value)) return false;
-        items.emplace_back(Value::String(key), std::move(value));
+        if (key == "role" && IsKnownRole(item)) {
+          value = Value::Own(item.get<std::string>());
+        } else if (!FromJson(item, max_depth - 1, value)) {
+          return false;
+        }
+        items.emplace_back(Value::String(MarkedText::FromCaller(key)), std::move(value));
       }
       out = Value::Dict(std::move(items));
       return true;

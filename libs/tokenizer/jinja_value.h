@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "libs/tokenizer/marked_text.h"
+
 namespace weft::jinja {
 
 enum class Kind : uint8_t {
@@ -53,7 +55,8 @@ class Value {
   static Value Bool(bool value);
   static Value Int(int64_t value);
   static Value Float(double value);
-  static Value String(std::string value);
+  static Value String(MarkedText value);
+  static Value Own(std::string value);  // a string that does not hold text of the caller
   static Value List(std::vector<Value> items, ListForm form = ListForm::kList);
   static Value Dict(std::vector<std::pair<Value, Value>> items);  // later equal keys win
   static Value Of(Kind kind, std::shared_ptr<Object> object);
@@ -70,6 +73,7 @@ class Value {
   int64_t int_value() const { return int_; }  // also of a bool
   double float_value() const;                 // of any number
   const std::string& string() const;          // kString; of undefined its hint
+  const MarkedText& text() const;             // the same with the marks of the caller's parts
   ListForm form() const { return form_; }
   const std::vector<Value>& items() const;                         // kList
   std::shared_ptr<const std::vector<Value>> shared_items() const;  // kList, without a copy
@@ -94,7 +98,7 @@ class Value {
 };
 
 struct StringObject final : Object {
-  std::string text;
+  MarkedText text;
 };
 struct ListObject final : Object {
   std::vector<Value> items;
@@ -125,6 +129,13 @@ class Interpreter;
 struct Args {
   std::vector<Value> positional;
   std::vector<std::pair<std::string, Value>> named;
+  size_t unpacked_from = SIZE_MAX;  // named[unpacked_from] and after came from **mapping
+  // The name of a named argument as a value, which a function that takes any name may show.
+  Value Name(size_t index) const {
+    const std::string& name = named[index].first;
+    // Those that were unpacked may be keys of the caller.
+    return index < unpacked_from ? Value::Own(name) : Value::String(MarkedText::FromCaller(name));
+  }
 };
 
 struct FunctionObject final : Object {
@@ -148,22 +159,24 @@ bool Equal(const Value& a, const Value& b, uint64_t& budget);
 std::optional<int> Order(const Value& a, const Value& b, uint64_t& budget);
 
 // repr(), which stops soon after max_bytes.
-std::string Repr(const Value& value, uint64_t max_bytes);
+MarkedText Repr(const Value& value, uint64_t max_bytes);
 std::string FloatRepr(double value);
 
 // json.dumps(value, ensure_ascii=False, ...) as transformers' `tojson` calls it.
 struct JsonStyle {
-  std::optional<std::string> indent;  // the text of one level
-  std::string item_separator = ", ";
-  std::string key_separator = ": ";
+  std::optional<MarkedText> indent;  // the text of one level
+  MarkedText item_separator = MarkedText::Own(", ");
+  MarkedText key_separator = MarkedText::Own(": ");
   bool sort_keys = false;
   bool ensure_ascii = false;
   uint64_t max_bytes = UINT64_MAX;  // it stops soon after
 };
 // False when the value holds something that JSON has not; `what` then names its type.
-bool ToJson(const Value& value, const JsonStyle& style, std::string& out, std::string& what);
+bool ToJson(const Value& value, const JsonStyle& style, MarkedText& out, std::string& what);
 
-// False when it nests deeper than max_depth.
+// The value of a caller's JSON: its strings, keys included, are marked as the caller's. A `role`
+// that is one of the words that chat formats know is not: templates build control tokens of it
+// ('<|' + role + '|>'). False when it nests deeper than max_depth.
 bool FromJson(const nlohmann::ordered_json& json, uint32_t max_depth, Value& out);
 
 }  // namespace weft::jinja

@@ -169,8 +169,9 @@ struct Tokenizer::Loader {
       }
       const auto id = static_cast<int32_t>(i);
       out.named_.emplace(names[i], id);
-      out.control_and_user_->Add(names[i], id);
-      if (Is(i, TokenKind::kUserDefined)) out.user_->Add(names[i], id);
+      const bool user_defined = Is(i, TokenKind::kUserDefined);
+      out.control_and_user_->Add(names[i], id, !user_defined);
+      if (user_defined) out.user_->Add(names[i], id, false);
     }
     return absl::OkStatus();
   }
@@ -266,7 +267,7 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text, const EncodeOption
   const SpecialTokens& specials = options.parse_special ? *control_and_user_ : *user_;
   size_t begin = 0;
   SpecialTokens::Match match{};
-  while (!specials.empty() && specials.FindNext(text, begin, match)) {
+  while (!specials.empty() && specials.FindNext(text, begin, options.literal, match)) {
     EncodePlain(text.substr(begin, match.begin - begin), out);
     out.push_back(match.id);
     begin = match.end;

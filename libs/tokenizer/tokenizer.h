@@ -12,6 +12,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "libs/tokenizer/marked_text.h"
+
 namespace weft {
 
 class GgufFile;
@@ -23,6 +25,9 @@ struct EncodeOptions {
   bool add_special = true;  // begin-of-sequence (and end) where the model asks for it
   bool parse_special =
       false;  // text like <|im_end|> becomes the control token; never for user text
+  // With parse_special: where it is user text all the same (ascending, disjoint). No control token
+  // is found that has a byte in there; the text is otherwise encoded as a whole, without seams.
+  std::span<const TextRange> literal = {};
 };
 
 // Immutable, thread safe. Holds copies of what it needs: the GgufFile may go away.

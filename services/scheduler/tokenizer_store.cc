@@ -88,13 +88,14 @@ absl::StatusOr<std::vector<uint32_t>> LoadedTokenizer::EncodeChat(
   options.add_generation_prompt = add_generation_prompt;
   options.bos_token = TokenName(*tokenizer_, tokenizer_->bos());
   options.eos_token = TokenName(*tokenizer_, tokenizer_->eos());
-  auto rendered = template_->Render(messages, options);
+  const auto rendered = template_->RenderMarked(messages, options);
   if (!rendered.ok()) return Annotate(rendered.status(), "messages");
-  // The template writes the special tokens itself.
+  // The template writes the control tokens itself; what the messages say is text.
   EncodeOptions encode;
   encode.add_special = false;
   encode.parse_special = true;
-  return Unsigned(tokenizer_->Encode(*rendered, encode));
+  encode.literal = rendered->caller();
+  return Unsigned(tokenizer_->Encode(rendered->text(), encode));
 }
 
 std::shared_ptr<const LoadedTokenizer> TokenizerStore::Find(const std::string& sha256) const {

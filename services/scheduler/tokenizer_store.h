@@ -29,7 +29,9 @@ class LoadedTokenizer {
 
   // Text as it is: no template. Control tokens are not parsed.
   std::vector<uint32_t> Encode(std::string_view text, bool add_special) const;
-  // INVALID_ARGUMENT: the model has no chat template, or its template refuses the messages.
+  // Control tokens are those that the template writes: text of the messages that is spelled like
+  // one stays text. INVALID_ARGUMENT: the model has no chat template, or its template refuses the
+  // messages.
   absl::StatusOr<std::vector<uint32_t>> EncodeChat(const v1::ChatMessages& chat,
                                                    bool add_generation_prompt) const;
 

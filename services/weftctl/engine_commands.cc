@@ -61,8 +61,9 @@ absl::StatusOr<std::vector<int32_t>> PreparePrompt(const Tokenizer& tokenizer,
   ChatRenderOptions options;
   if (tokenizer.bos() >= 0) options.bos_token = tokenizer.TokenBytes(tokenizer.bos());
   if (tokenizer.eos() >= 0) options.eos_token = tokenizer.TokenBytes(tokenizer.eos());
-  WEFT_ASSIGN_OR_RETURN(std::string rendered, chat_template.Render(messages, options));
-  return tokenizer.Encode(rendered, {.add_special = false, .parse_special = true});
+  WEFT_ASSIGN_OR_RETURN(const MarkedText rendered, chat_template.RenderMarked(messages, options));
+  return tokenizer.Encode(
+      rendered.text(), {.add_special = false, .parse_special = true, .literal = rendered.caller()});
 }
 
 void Print(const std::string& text) {

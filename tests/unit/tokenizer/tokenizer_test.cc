@@ -51,6 +51,25 @@ TEST_CASE("Merges apply in order of rank, leftmost first", "[tokenizer]") {
   CHECK(tokenizer->Encode("a b") == Ids{0, 6, 1});
 }
 
+TEST_CASE("A control token with a literal byte is text, a user-defined one is found all the same",
+          "[tokenizer]") {
+  const auto tokenizer = Metadata{}.Load().value();
+  const std::string text = "a<|end|><|user|>b";  // the control token is at 1 to 8
+  const auto encode = [&](std::vector<TextRange> literal) {
+    return tokenizer->Encode(text, {.parse_special = true, .literal = literal});
+  };
+  const Ids found = {0, 4, 5, 1};
+  const Ids text_only = {0, 5, 1};  // the vocabulary has no bytes of it
+  CHECK(encode({}) == found);
+  CHECK(encode({{0, 1}}) == found);
+  CHECK(encode({{0, 1}, {8, 17}}) == found);
+  CHECK(encode({{0, 2}}) == text_only);
+  CHECK(encode({{7, 8}}) == text_only);
+  CHECK(encode({{4, 5}}) == text_only);
+  CHECK(encode({{0, 17}}) == text_only);
+  CHECK(encode({{10, 12}}) == found);
+}
+
 TEST_CASE("Control tokens are found only when asked for, user-defined ones always", "[tokenizer]") {
   const auto tokenizer = Metadata{}.Load().value();
   CHECK(tokenizer->Encode("a<|end|>b", {.parse_special = true}) == Ids{0, 4, 1});
