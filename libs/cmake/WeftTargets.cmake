@@ -4,6 +4,9 @@
 # entry. GRPC: calls go through gRPC in the test's own process; it gets the label `grpc`.
 # weft_warnings(target): the warnings of our own code; generated code does not get them.
 
+# What `./weft test tsan` builds: every test but those in whose process calls go through gRPC.
+add_custom_target(tests_without_grpc)
+
 function(weft_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion -Wno-sign-conversion -Werror)
   # Debian's gRPC and Abseil headers are system headers; nothing else is exempt.
@@ -60,4 +63,7 @@ function(weft_test)
   weft_warnings(${target})
   add_test(NAME ${A_NAME} COMMAND ${target} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
   set_tests_properties(${A_NAME} PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT})
+  if(NOT A_GRPC)
+    add_dependencies(tests_without_grpc ${target})
+  endif()
 endfunction()
