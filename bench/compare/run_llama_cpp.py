@@ -42,8 +42,11 @@ def run_llama(args):
     model_params.n_gpu_layers = 0
     model = lib.llama_model_load_from_file(args.model.encode(), model_params)
     params = lib.llama_context_default_params()
-    params.n_ctx = args.prefill + args.decode + 64
-    params.n_batch = params.n_ubatch = args.prefill
+    params.n_ctx = max(args.prefill + args.decode,
+                       args.sequences * (DECODE_PROMPT + args.batch_decode)) + 64
+    params.n_batch = params.n_ubatch = max(args.prefill, args.sequences * DECODE_PROMPT)
+    params.n_seq_max = args.sequences
+    params.kv_unified = True
     params.n_threads = params.n_threads_batch = args.threads
     context = lib.llama_init_from_model(model, params)
     vocab = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
@@ -58,6 +61,26 @@ def run_llama(args):
         lib.llama_synchronize(context)
         return time.perf_counter() - begin
 
+    def together(position, rows):
+        """Every sequence gets `rows` more tokens; logits of the last ones."""
+        batch = lib.llama_batch_init(rows * args.sequences, 0, 1)
+        for sequence in range(args.sequences):
+            for i in range(rows):
+                at = batch.n_tokens
+                batch.token[at] = ((position + i) * 7919 + 13) % vocab
+                batch.pos[at] = position + i
+                batch.n_seq_id[at] = 1
+                batch.seq_id[at][0] = sequence
+                batch.logits[at] = i + 1 == rows
+                batch.n_tokens += 1
+        begin = time.perf_counter()
+        if lib.llama_decode(context, batch) != 0:
+            sys.exit("llama_decode failed")
+        lib.llama_synchronize(context)
+        taken = time.perf_counter() - begin
+        lib.llama_batch_free(batch)
+        return taken
+
     step(0, 32)
     for i in range(8):
         step(32 + i, 1)
@@ -67,7 +90,11 @@ def run_llama(args):
     lib.llama_memory_clear(memory, True)
     step(0, DECODE_PROMPT)
     decode = sum(step(DECODE_PROMPT + i, 1) for i in range(args.decode))
-    print(json.dumps({"prefill_tok_s": args.prefill / prefill, "decode_tok_s": args.decode / decode}))
+    lib.llama_memory_clear(memory, True)
+    together(0, DECODE_PROMPT)
+    batch = sum(together(DECODE_PROMPT + i, 1) for i in range(args.batch_decode))
+    print(json.dumps({"prefill_tok_s": args.prefill / prefill, "decode_tok_s": args.decode / decode,
+                      "batch_tok_s": args.sequences * args.batch_decode / batch}))
 
 
 def python_with_llama():
@@ -105,6 +132,11 @@ def cpu_name():
     return platform.processor()
 
 
+def commit():
+    return subprocess.run(["git", "-C", REPOSITORY, "rev-parse", "HEAD"], stdout=subprocess.PIPE,
+                          text=True, check=False).stdout.strip()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=os.environ.get("WEFT_MODEL"),
@@ -117,6 +149,8 @@ def main():
     parser.add_argument("--decode", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", default=os.path.join(REPOSITORY, "bench/results/llama_cpp.json"))
+    parser.add_argument("--sequences", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--batch-decode", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--llama", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.llama:
@@ -154,13 +188,11 @@ def main():
         }
         print(f"{key}: ratio {summary[key]['ratio_median']} "
               f"({summary[key]['ratio_range'][0]} to {summary[key]['ratio_range'][1]})")
-    commit = subprocess.run(["git", "-C", REPOSITORY, "rev-parse", "HEAD"], stdout=subprocess.PIPE,
-                            text=True, check=False).stdout.strip()
     result = {
         "command": "python3 bench/compare/run_llama_cpp.py --model "
                    f"{os.path.basename(args.model)} --threads {args.threads} --prefill {args.prefill} "
                    f"--decode {args.decode} --rounds {args.rounds}",
-        "commit": commit,
+        "commit": commit(),
         "machine": {"cpu": cpu_name(), "cpus": os.cpu_count(),
                     "load_average_at_end": [round(v, 2) for v in os.getloadavg()]},
         "llama_cpp_python": version,

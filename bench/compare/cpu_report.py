@@ -1,0 +1,70 @@
+"""bench/compare/cpu.md: the tables between its two marks are made from bench/results/cpu_*.json."""
+import json
+
+BEGIN = "<!-- tables: begin (run_cpu.py writes them) -->"
+END = "<!-- tables: end -->"
+TITLES = {"prefill": "prefill", "decode": "decode", "batch": "sequences together"}
+
+
+def number(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def ratio(entry):
+    return f"**{entry['median']:.2f}x** ({entry['range'][0]:.2f} to {entry['range'][1]:.2f})"
+
+
+def table(result):
+    peers = [name for name in result["versions"] if name != "weft"]
+    head = ["", "threads", "Weft"]
+    for peer in peers:
+        head += [peer, f"Weft / {peer}"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for metric, title in TITLES.items():
+        size = {"prefill": result["prefill"], "decode": result["decode"],
+                "batch": result["sequences"]}[metric]
+        label = f"{size} {title}" if metric == "batch" else f"{title} {size}"
+        for run in result["runs"]:
+            cells = [label, str(run["threads"]), number(run["tok_s"]["weft"][metric]["median"])]
+            for peer in peers:
+                cells += [number(run["tok_s"][peer][metric]["median"]),
+                          ratio(run["ratio"][peer][metric])]
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def section(path):
+    with open(path, encoding="utf-8") as f:
+        result = json.load(f)
+    name = result["model"].removesuffix(".gguf")
+    isa = result["runs"][0]["isa"]
+    lines = [f"### {name}, {isa}", ""] + table(result) + [""]
+    for run in result["runs"]:
+        share = run["decode_of_bandwidth"]
+        lines.append(
+            f"- {run['threads']} thread{'s' if run['threads'] > 1 else ''}: read bandwidth "
+            f"{run['read_gb_s']['median']} GB/s ({run['read_gb_s']['range'][0]} to "
+            f"{run['read_gb_s']['range'][1]}); decoding streams {100 * share['median']:.0f} % of it "
+            f"({100 * share['range'][0]:.0f} to {100 * share['range'][1]:.0f} %); peak RSS "
+            f"{run['peak_rss_bytes'] / 1e6:,.0f} MB")
+    machine = result["machine"]
+    lines += [f"- file {result['file_bytes'] / 1e6:,.0f} MB, {result['runs'][0]['weights_bytes'] / 1e6:,.0f}"
+              " MB of weights read a token; " +
+              "; ".join(f"{k} {v}" for k, v in result["versions"].items()) +
+              f"; ik_llama.cpp with {result['ik_options']}; {machine['cpu']}, {machine['cpus']} cores,"
+              f" load {machine['load_average_at_end'][0]} at the end",
+              f"- `{result['command']}`", ""]
+    return lines
+
+
+def write_report(paths, report):
+    """Replaces what stands between the marks of `report`."""
+    with open(report, encoding="utf-8") as f:
+        text = f.read()
+    begin = text.index(BEGIN) + len(BEGIN)
+    end = text.index(END)
+    lines = []
+    for path in paths:
+        lines += section(path)
+    with open(report, "w", encoding="utf-8") as f:
+        f.write(text[:begin] + "\n\n" + "\n".join(lines) + "\n" + text[end:])
