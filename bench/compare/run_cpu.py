@@ -66,17 +66,10 @@ class IkLlama:
     def __init__(self, args):
         self.args = args
         self.bin = args.ik
+        self.commit = "unknown"
 
     def version(self):
-        out = subprocess.run([os.path.join(self.bin, "llama-bench"), "-h"], stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, text=True, check=False).stdout
-        found = re.search(r"build: (\w+)", out)
-        if found:
-            return found.group(1)
-        commit = subprocess.run(["git", "-C", self.bin, "rev-parse", "--short", "HEAD"],
-                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                                check=False).stdout.strip()
-        return commit or "unknown"
+        return self.commit
 
     def run(self, model, threads):
         args = self.args
@@ -90,11 +83,12 @@ class IkLlama:
         for row in json.loads(out[out.index("["):]):
             key = "prefill" if row["n_prompt"] > 0 else "decode"
             found[key] = max(row["samples_ts"])
+            self.commit = row["build_commit"]
         n = args.sequences
         context = n * (llama_cpp.DECODE_PROMPT + args.batch_decode) + 64
         command = [os.path.join(self.bin, "llama-batched-bench"), "-m", model, "-t", str(threads),
                    "-tb", str(threads), "-c", str(context), "-b", "512", "-ub", "512", "-fa",
-                   "-npp", str(llama_cpp.DECODE_PROMPT), "-ntg", str(args.batch_decode), "-npl",
+                   "on", "-npp", str(llama_cpp.DECODE_PROMPT), "-ntg", str(args.batch_decode), "-npl",
                    str(n)] + (["-rtr"] if args.ik_repack else [])
         out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True,
                              text=True).stdout
@@ -216,11 +210,11 @@ def main():
         "model": os.path.basename(args.model),
         "file_bytes": os.path.getsize(args.model),
         "sequences": args.sequences, "prefill": args.prefill, "decode": args.decode,
-        "versions": {player.name: player.version() for player in players},
         "ik_options": f"-fa 1 -rtr {args.ik_repack}",
         "machine": {"cpu": llama_cpp.cpu_name(), "cpus": os.cpu_count()},
         "runs": [measure(args, args.model, int(t), players) for t in args.threads.split(",")],
     }
+    result["versions"] = {player.name: player.version() for player in players}
     result["machine"]["load_average_at_end"] = [round(v, 2) for v in os.getloadavg()]
     folder = os.path.join(REPOSITORY, "bench", "results")
     with open(os.path.join(folder, f"cpu_{name}.json"), "w", encoding="utf-8") as f:
