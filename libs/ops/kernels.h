@@ -1,7 +1,6 @@
 // The kernels of the fast CPU table, one set per instruction set. All sets give the same bits:
 //  - an int8 product is summed exactly in int32 inside a block of 32 (16 for Q6_K and expanded
-//  formats), then scaled and
-//    added with one fused multiply-add per block, blocks ascending;
+//    formats), then scaled and added with one fused multiply-add per block, blocks ascending;
 //  - other sums run over 16 interleaved lanes, ascending, and are folded 16 -> 8 -> 4 -> 2 -> 1;
 //  - exp is a polynomial of ours; nothing calls libm.
 // Every pointer is unaligned unless it says otherwise. Nothing allocates.
@@ -16,11 +15,13 @@ namespace weft::cpu {
 // How a repacked weight is laid out. Output rows are taken 16 at a time (a group, the last one
 // padded with zeros) and interleaved across vector lanes.
 enum class Layout : uint8_t {
-  kQ4,     // per 32 inputs: 4 x 64 bytes of nibbles, 16 half scales, 16 half offsets (320 bytes)
-  kQ8,     // per 32 inputs: 8 x 64 signed bytes, 16 half scales (544 bytes)
-  kQ6,     // per 32 inputs: 8 x 64 signed bytes, 2 x 16 float scales, one per 16 inputs (640 bytes)
-  kCodes,  // any format: per 32 inputs 8 x 64 signed bytes, 2 x 16 float scales (640 bytes)
-  kCodesOffset,  // the same, then 2 x 16 float offsets (768 bytes)
+  kQ4,           // Q4_0, Q4_1; the bytes of the quantised ones: quant_tiles.h
+  kQ8,           // Q8_0
+  kQ4K,          // Q4_K
+  kQ5K,          // Q5_K
+  kQ6,           // Q6_K
+  kCodes,        // any other format, expanded to signed bytes with fp32 scales per 16
+  kCodesOffset,  // the same with fp32 offsets
   kF32,          // per input: 16 floats
   kF16,          // per input: 16 halves
   kBF16,         // per input: 16 bfloat16
@@ -28,11 +29,15 @@ enum class Layout : uint8_t {
 inline constexpr int kMaxHeadDim = 512;
 inline constexpr int kGroupRows = 16;
 inline constexpr int kQBlock = 32;
+// Bytes for 32 inputs x 16 outputs, or for 256 x 16 where a format has super-blocks.
 inline constexpr int64_t kQ4TileBytes = 320;
 inline constexpr int64_t kQ8TileBytes = 544;
-inline constexpr int64_t kQ6TileBytes = 640;
 inline constexpr int64_t kCodesTileBytes = 640;
 inline constexpr int64_t kCodesOffsetTileBytes = 768;
+inline constexpr int64_t kSuperHeadBytes = 320;  // scales of a Q4_K or Q5_K super-block
+inline constexpr int64_t kQ4KSuperBytes = kSuperHeadBytes + 8 * 256;
+inline constexpr int64_t kQ5KSuperBytes = kSuperHeadBytes + 8 * 320;
+inline constexpr int64_t kQ6SuperBytes = 288 + 8 * 384;
 
 // True when the layout multiplies int8 activations, false when it takes fp32 ones.
 constexpr bool IsQuantized(Layout layout) { return layout < Layout::kF32; }
@@ -43,8 +48,12 @@ constexpr int64_t GroupBytes(Layout layout, int64_t cols) {
       return cols / kQBlock * kQ4TileBytes;
     case Layout::kQ8:
       return cols / kQBlock * kQ8TileBytes;
+    case Layout::kQ4K:
+      return cols / 256 * kQ4KSuperBytes;
+    case Layout::kQ5K:
+      return cols / 256 * kQ5KSuperBytes;
     case Layout::kQ6:
-      return cols / kQBlock * kQ6TileBytes;
+      return cols / 256 * kQ6SuperBytes;
     case Layout::kCodes:
       return cols / kQBlock * kCodesTileBytes;
     case Layout::kCodesOffset:

@@ -2,7 +2,6 @@
 // is a template over its own Simd type: no function of it can replace another file's copy at link
 // time.
 #include "libs/ops/attention_kernels.h"
-#include "libs/ops/codes_kernels.h"
 #include "libs/ops/kernels.h"
 #include "libs/ops/matmul_kernels.h"
 #include "libs/ops/row_kernels.h"

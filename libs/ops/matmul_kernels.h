@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "libs/ops/kernels.h"
+#include "libs/ops/quant_tiles.h"
 
 namespace weft::cpu {
 
@@ -21,119 +22,79 @@ inline void StoreOutputs(const MatmulArgs& args, int64_t group, int64_t row, typ
   }
 }
 
-template <typename S, int R>
-struct Q4Pass {
+// R rows of x against one group of a quantised layout.
+template <typename S, int R, typename Tile>
+struct QuantPass {
   static void Run(const MatmulArgs& args, int64_t group, int64_t row) {
     using F = typename S::F;
+    constexpr Sum kSum = Tile::kSum;
     const int64_t blocks = args.cols / kQBlock;
     const int64_t stride = args.x.stride;
-    const uint8_t* tile = args.weights + group * blocks * kQ4TileBytes;
+    const uint8_t* weights = args.weights + group * GroupBytes(args.layout, args.cols);
     const int8_t* q = args.x.q + row * kQBlock;
     const float* scale = args.x.scale + row;
     const float* scaled_sum = args.x.scaled_sum + row;
+    const int32_t* minus = args.x.minus128sum + 2 * row;
     F sums[R];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) sums[r] = S::Set1(0.0f);
     for (int64_t b = 0; b < blocks;
-         ++b, tile += kQ4TileBytes, q += stride * kQBlock, scale += stride, scaled_sum += stride) {
-      typename S::template Acc4<R> acc[R];
+         ++b, q += stride * kQBlock, scale += stride, scaled_sum += stride, minus += 2 * stride) {
+      const Tile tile(weights, b);
+      typename S::template Acc<kSum, R> acc[R];
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) acc[r] = S::template ZeroAcc4<R>();
+      for (int r = 0; r < R; ++r) S::Start(acc[r], minus + 2 * r);
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
-        const typename S::Q4 w = S::LoadQ4(tile + 64 * j);
+        const typename S::Pair w = tile.Load(j);
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) S::Dot4(acc[r], w, q + r * kQBlock + 4 * j);
+        for (int r = 0; r < R; ++r) S::Dot(acc[r], w, q + r * kQBlock + 4 * j, j);
       }
-      const F d = S::LoadHalf(reinterpret_cast<const uint16_t*>(tile + 256));
-      const F m = S::LoadHalf(reinterpret_cast<const uint16_t*>(tile + 288));
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const F dot = S::ToFloat(S::Finish4(acc[r]));
-        sums[r] = S::Fma(dot, S::Mul(d, S::Set1(scale[r])), sums[r]);
-        sums[r] = S::Fma(m, S::Set1(scaled_sum[r]), sums[r]);
-      }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) StoreOutputs<S>(args, group, row + r, sums[r]);
-  }
-};
-
-template <typename S, int R>
-struct Q8Pass {
-  static void Run(const MatmulArgs& args, int64_t group, int64_t row) {
-    using F = typename S::F;
-    const int64_t blocks = args.cols / kQBlock;
-    const int64_t stride = args.x.stride;
-    const uint8_t* tile = args.weights + group * blocks * kQ8TileBytes;
-    const int8_t* q = args.x.q + row * kQBlock;
-    const float* scale = args.x.scale + row;
-    const int32_t* minus = args.x.minus128sum + 2 * row;
-    F sums[R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) sums[r] = S::Set1(0.0f);
-    for (int64_t b = 0; b < blocks;
-         ++b, tile += kQ8TileBytes, q += stride * kQBlock, scale += stride, minus += 2 * stride) {
-      typename S::Acc8 acc[R];
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        acc[r] = S::StartAcc8(minus[2 * r] + minus[2 * r + 1]);
-      }
-#pragma GCC unroll 8
-      for (int j = 0; j < 8; ++j) {
-        const typename S::Q8 w = S::LoadQ8(tile + 64 * j);
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) S::Dot8(acc[r], w, q + r * kQBlock + 4 * j);
-      }
-      const F d = S::LoadHalf(reinterpret_cast<const uint16_t*>(tile + 512));
-#pragma GCC unroll 8
-      for (int r = 0; r < R; ++r) {
-        const F dot = S::ToFloat(S::Finish8(acc[r]));
-        sums[r] = S::Fma(dot, S::Mul(d, S::Set1(scale[r])), sums[r]);
-      }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) StoreOutputs<S>(args, group, row + r, sums[r]);
-  }
-};
-
-template <typename S, int R>
-struct Q6Pass {
-  static void Run(const MatmulArgs& args, int64_t group, int64_t row) {
-    using F = typename S::F;
-    const int64_t blocks = args.cols / kQBlock;
-    const int64_t stride = args.x.stride;
-    const uint8_t* tile = args.weights + group * blocks * kQ6TileBytes;
-    const int8_t* q = args.x.q + row * kQBlock;
-    const float* scale = args.x.scale + row;
-    const int32_t* minus = args.x.minus128sum + 2 * row;
-    F sums[R];
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) sums[r] = S::Set1(0.0f);
-    for (int64_t b = 0; b < blocks;
-         ++b, tile += kQ6TileBytes, q += stride * kQBlock, scale += stride, minus += 2 * stride) {
-      for (int half = 0; half < 2; ++half) {
-        typename S::Acc8 acc[R];
-#pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) acc[r] = S::StartAcc8(minus[2 * r + half]);
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j) {
-          const typename S::Q8 w = S::LoadQ8(tile + 256 * half + 64 * j);
-#pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) S::Dot8(acc[r], w, q + r * kQBlock + 16 * half + 4 * j);
-        }
-        const F d = S::Load(reinterpret_cast<const float*>(tile + 512 + 64 * half));
+#pragma GCC unroll 2
+      for (int half = 0; half < (HasHalves(kSum) ? 2 : 1); ++half) {
+        const F d = tile.Scale(half);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
-          const F dot = S::ToFloat(S::Finish8(acc[r]));
+          const F dot = S::ToFloat(S::Finish(acc[r], half));
           sums[r] = S::Fma(dot, S::Mul(d, S::Set1(scale[r])), sums[r]);
         }
       }
+      if constexpr (Tile::kOffsets == Offsets::kBlock) {
+        const F m = tile.Offset(0);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) sums[r] = S::Fma(m, S::Set1(scaled_sum[r]), sums[r]);
+      }
+      if constexpr (Tile::kOffsets == Offsets::kHalves) {
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+          const F m = tile.Offset(half);
+#pragma GCC unroll 8
+          for (int r = 0; r < R; ++r) {
+            // The sum of 16 bytes, exactly; its product with the scale is rounded once.
+            const float sum = static_cast<float>(minus[2 * r + half]) * -0.0078125f;
+            sums[r] = S::Fma(m, S::Set1(scale[r] * sum), sums[r]);
+          }
+        }
+      }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) StoreOutputs<S>(args, group, row + r, sums[r]);
   }
 };
+template <typename S, int R>
+using Q4Pass = QuantPass<S, R, Q4Tile<S>>;
+template <typename S, int R>
+using Q8Pass = QuantPass<S, R, Q8Tile<S>>;
+template <typename S, int R>
+using CodesPass = QuantPass<S, R, CodesTile<S, false>>;
+template <typename S, int R>
+using CodesOffsetPass = QuantPass<S, R, CodesTile<S, true>>;
+template <typename S, int R>
+using Q4KPass = QuantPass<S, R, Q4KTile<S>>;
+template <typename S, int R>
+using Q5KPass = QuantPass<S, R, Q5KTile<S>>;
+template <typename S, int R>
+using Q6Pass = QuantPass<S, R, Q6Tile<S>>;
 
 template <typename S>
 struct FromF32 {
@@ -197,12 +158,6 @@ void MatmulRows(const MatmulArgs& args) {
   if (args.rows - row == 1) take.template operator()<1>();
 }
 
-// Of any block format, expanded: codes_kernels.h.
-template <typename S, int R>
-struct CodesPass;
-template <typename S, int R>
-struct CodesOffsetPass;
-
 template <typename S>
 void Matmul(const MatmulArgs& args) {
   switch (args.layout) {
@@ -210,6 +165,10 @@ void Matmul(const MatmulArgs& args) {
       return MatmulRows<S, Q4Pass>(args);
     case Layout::kQ8:
       return MatmulRows<S, Q8Pass>(args);
+    case Layout::kQ4K:
+      return MatmulRows<S, Q4KPass>(args);
+    case Layout::kQ5K:
+      return MatmulRows<S, Q5KPass>(args);
     case Layout::kQ6:
       return MatmulRows<S, Q6Pass>(args);
     case Layout::kCodes:

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "libs/ops/quant_tiles.h"
+
 namespace weft::cpu {
 
 struct SimdAvx2 {
@@ -96,59 +98,120 @@ struct SimdAvx2 {
     return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
   }
 
-  struct Q4 {
+  static F LoadUnsigned(const uint8_t* p) {
+    return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(Load64(p))),
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(Load64(p + 8)))};
+  }
+  static F LoadSignedBytes(const uint8_t* p) {
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(Load64(p))),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(Load64(p + 8)))};
+  }
+
+  struct Pair {
     I low, high;
   };
-  static Q4 LoadQ4(const uint8_t* p) {
+  static Pair LoadNibbles(const uint8_t* p) {
     const I packed = LoadInt(p);
     const __m256i mask = _mm256_set1_epi8(15);
     return {{_mm256_and_si256(packed.a, mask), _mm256_and_si256(packed.b, mask)},
             {_mm256_and_si256(_mm256_srli_epi16(packed.a, 4), mask),
              _mm256_and_si256(_mm256_srli_epi16(packed.b, 4), mask)}};
   }
-  // 16-bit sums hold a whole block: 8 pairs of at most 2 * 15 * 127 make 30480.
-  template <int R>
-  using Acc4 = I;
-  template <int R>
-  static I ZeroAcc4() {
-    return {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  static Pair LoadSigned(const uint8_t* low, const uint8_t* high) {
+    return {LoadInt(low), LoadInt(high)};
   }
-  static void Dot4(I& acc, const Q4& w, const int8_t* x) {
-    const __m256i low = Quad(x);
-    const __m256i high = Quad(x + 16);
-    acc.a = _mm256_add_epi16(acc.a, _mm256_maddubs_epi16(w.low.a, low));
-    acc.b = _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(w.low.b, low));
-    acc.a = _mm256_add_epi16(acc.a, _mm256_maddubs_epi16(w.high.a, high));
-    acc.b = _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(w.high.b, high));
+  static Pair AddFifthBit(const Pair& w, const uint8_t* plane, int j) {
+    const I bits = LoadInt(plane);
+    return {
+        OrMasked(w.low, {_mm256_slli_epi16(bits.a, 4 - j), _mm256_slli_epi16(bits.b, 4 - j)}, 0x10),
+        OrMasked(w.high, {_mm256_srli_epi16(bits.a, j), _mm256_srli_epi16(bits.b, j)}, 0x10)};
   }
-  static I Finish4(const I& acc) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    return {_mm256_madd_epi16(acc.a, ones), _mm256_madd_epi16(acc.b, ones)};
+  static Pair AddTwoBits(const Pair& w, const uint8_t* planes, int j) {
+    return {OrMasked(w.low, ToBits45(LoadInt(planes), j), 0x30),
+            OrMasked(w.high, ToBits45(LoadInt(planes + 64), j), 0x30)};
   }
 
-  // |w| * (x with w's sign): a pair is at most 2 * 128 * 127 = 32512, so nothing saturates.
-  struct Q8 {
-    I w, magnitude;
+  // Sums of pairs of products in 16 bits, as many as fit: weights of 4 bits leave room for a whole
+  // block (8 * 2 * 15 * 127 = 30480), of 5 for half (4 * 2 * 31 * 127 = 31496), of 6 for a quarter
+  // (2 * 2 * 63 * 127 = 32004), signed bytes (2 * 128 * 127 = 32512) for one pair.
+  template <Sum K, int R>
+  struct Acc {
+    I low, high;  // 16 bits
+    I sums[2];    // 32 bits
   };
-  using Acc8 = I;
-  static Q8 LoadQ8(const uint8_t* p) {
-    const I w = LoadInt(p);
-    return {w, {_mm256_abs_epi8(w.a), _mm256_abs_epi8(w.b)}};
+  template <Sum K, int R>
+  static void Start(Acc<K, R>& acc, const int32_t* minus128sum) {
+    if constexpr (K == Sum::kBits6) {
+      acc.sums[0] = IntSet1(minus128sum[0] / 4);
+      acc.sums[1] = IntSet1(minus128sum[1] / 4);
+    } else if constexpr (K == Sum::kSigned || K == Sum::kSignedHalves) {
+      acc.sums[0] = acc.sums[1] = IntSet1(0);
+    }
   }
-  static Acc8 StartAcc8(int32_t) { return IntSet1(0); }
-  static void Dot8(Acc8& acc, const Q8& w, const int8_t* x) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    const __m256i quad = Quad(x);
-    const __m256i a = _mm256_maddubs_epi16(w.magnitude.a, _mm256_sign_epi8(quad, w.w.a));
-    const __m256i b = _mm256_maddubs_epi16(w.magnitude.b, _mm256_sign_epi8(quad, w.w.b));
-    acc.a = _mm256_add_epi32(acc.a, _mm256_madd_epi16(a, ones));
-    acc.b = _mm256_add_epi32(acc.b, _mm256_madd_epi16(b, ones));
+  template <Sum K, int R>
+  static void Dot(Acc<K, R>& acc, const Pair& w, const int8_t* x, int j) {
+    if constexpr (K == Sum::kSigned || K == Sum::kSignedHalves) {
+      // |w| * (x with w's sign).
+      const __m256i quads[2] = {Quad(x), Quad(x + 16)};
+      for (int half = 0; half < 2; ++half) {
+        const I& bytes = half == 0 ? w.low : w.high;
+        const I products = {
+            _mm256_maddubs_epi16(_mm256_abs_epi8(bytes.a), _mm256_sign_epi8(quads[half], bytes.a)),
+            _mm256_maddubs_epi16(_mm256_abs_epi8(bytes.b), _mm256_sign_epi8(quads[half], bytes.b))};
+        I& sum = acc.sums[K == Sum::kSigned ? 0 : half];
+        sum = IntAdd(sum, Widen(products));
+      }
+    } else {
+      const I low = Products(w.low, Quad(x));
+      const I high = Products(w.high, Quad(x + 16));
+      if constexpr (K == Sum::kBits4) {
+        const I both = AddWords(low, high);
+        acc.low = j == 0 ? both : AddWords(acc.low, both);
+      } else if constexpr (K == Sum::kBits5) {
+        acc.low = j == 0 ? low : AddWords(acc.low, low);
+        acc.high = j == 0 ? high : AddWords(acc.high, high);
+      } else if (j % 2 == 0) {
+        acc.low = low;
+        acc.high = high;
+      } else {
+        acc.sums[0] = IntAdd(acc.sums[0], Widen(AddWords(acc.low, low)));
+        acc.sums[1] = IntAdd(acc.sums[1], Widen(AddWords(acc.high, high)));
+      }
+    }
   }
-  static I Finish8(const Acc8& acc) { return acc; }
+  template <Sum K, int R>
+  static I Finish(const Acc<K, R>& acc, int half) {
+    if constexpr (K == Sum::kBits4) return Widen(acc.low);
+    if constexpr (K == Sum::kBits5) return IntAdd(Widen(acc.low), Widen(acc.high));
+    return acc.sums[half];
+  }
 
  private:
   static __m128i Load128(const uint16_t* p) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  }
+  static __m128i Load64(const uint8_t* p) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  }
+  static I Products(const I& w, __m256i x) {
+    return {_mm256_maddubs_epi16(w.a, x), _mm256_maddubs_epi16(w.b, x)};
+  }
+  static I AddWords(const I& x, const I& y) {
+    return {_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)};
+  }
+  static I Widen(const I& x) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    return {_mm256_madd_epi16(x.a, ones), _mm256_madd_epi16(x.b, ones)};
+  }
+  static I OrMasked(const I& x, const I& y, int8_t mask) {
+    const __m256i bits = _mm256_set1_epi8(mask);
+    return {_mm256_or_si256(x.a, _mm256_and_si256(y.a, bits)),
+            _mm256_or_si256(x.b, _mm256_and_si256(y.b, bits))};
+  }
+  // Bits 2j and 2j + 1 of each byte to 4 and 5; what else is there is masked away after.
+  static I ToBits45(const I& x, int j) {
+    if (j < 2) return {_mm256_slli_epi16(x.a, 4 - 2 * j), _mm256_slli_epi16(x.b, 4 - 2 * j)};
+    return {_mm256_srli_epi16(x.a, 2 * j - 4), _mm256_srli_epi16(x.b, 2 * j - 4)};
   }
   static I LoadInt(const uint8_t* p) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "libs/ops/quant_tiles.h"
+
 namespace weft::cpu {
 
 struct SimdAvx512 {
@@ -71,51 +73,89 @@ struct SimdAvx512 {
     return _mm_cvtss_f32(_mm_max_ss(d, _mm_movehdup_ps(d)));
   }
 
-  // Dot products of 4 neighbouring bytes: 16 rows of weights times 4 bytes of x for all.
-  // Nibbles: weights 0..15.
-  struct Q4 {
-    I low, high;  // two byte quads: inputs k..k+3 and k+16..k+19
+  // 16 bytes as floats.
+  static F LoadUnsigned(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(Load128(p)));
+  }
+  static F LoadSignedBytes(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(Load128(p)));
+  }
+
+  // 16 outputs x 4 inputs, twice (quant_tiles.h). Unsigned: signed ones
+  // have 128 added.
+  struct Pair {
+    I low, high;
   };
-  static Q4 LoadQ4(const uint8_t* p) {
+  static Pair LoadNibbles(const uint8_t* p) {
     const I packed = _mm512_loadu_si512(p);
     const I mask = _mm512_set1_epi8(15);
     return {_mm512_and_si512(packed, mask), _mm512_and_si512(_mm512_srli_epi16(packed, 4), mask)};
   }
-  // One row alone has too few independent sums to hide the latency of the dot product: it gets two.
-  template <int R>
-  struct Acc4 {
-    I sums[R < 4 ? 2 : 1];
-  };
-  template <int R>
-  static Acc4<R> ZeroAcc4() {
-    Acc4<R> acc;
-    for (I& sum : acc.sums) sum = _mm512_setzero_si512();
-    return acc;
+  static Pair LoadSigned(const uint8_t* low, const uint8_t* high) {
+    const I flip = _mm512_set1_epi8(-128);
+    return {_mm512_xor_si512(_mm512_loadu_si512(low), flip),
+            _mm512_xor_si512(_mm512_loadu_si512(high), flip)};
   }
-  template <int R>
-  static void Dot4(Acc4<R>& acc, const Q4& w, const int8_t* x) {
-    I& high = acc.sums[R < 4 ? 1 : 0];
+  // Bit j of the plane belongs to the low vector, bit 4 + j to the high one.
+  static Pair AddFifthBit(Pair w, const uint8_t* plane, int j) {
+    const I bits = _mm512_loadu_si512(plane);
+    return {OrMasked(w.low, _mm512_slli_epi16(bits, 4 - j), 0x10),
+            OrMasked(w.high, _mm512_srli_epi16(bits, j), 0x10)};
+  }
+  // Bits 2j and 2j + 1 of the first plane belong to the low vector, of the second to the high one.
+  static Pair AddTwoBits(Pair w, const uint8_t* planes, int j) {
+    return {OrMasked(w.low, ToBits45(_mm512_loadu_si512(planes), j), 0x30),
+            OrMasked(w.high, ToBits45(_mm512_loadu_si512(planes + 64), j), 0x30)};
+  }
+
+  // Sums of one row's products in a block. Few rows have too few independent sums to hide the
+  // latency of the dot product: each gets two.
+  template <Sum K, int R>
+  struct Acc {
+    static constexpr int kSums = HasHalves(K) || R < 4 ? 2 : 1;
+    I sums[kSums];
+  };
+  template <Sum K, int R>
+  static void Start(Acc<K, R>& acc, const int32_t* minus128sum) {
+    if constexpr (K == Sum::kSigned) {
+      acc.sums[0] = _mm512_set1_epi32(minus128sum[0] + minus128sum[1]);
+      if constexpr (Acc<K, R>::kSums == 2) acc.sums[1] = _mm512_setzero_si512();
+    } else if constexpr (K == Sum::kBits6) {
+      acc.sums[0] = _mm512_set1_epi32(minus128sum[0] / 4);
+      acc.sums[1] = _mm512_set1_epi32(minus128sum[1] / 4);
+    } else if constexpr (K == Sum::kSignedHalves) {
+      acc.sums[0] = _mm512_set1_epi32(minus128sum[0]);
+      acc.sums[1] = _mm512_set1_epi32(minus128sum[1]);
+    } else {
+      for (I& sum : acc.sums) sum = _mm512_setzero_si512();
+    }
+  }
+  // x: the row's block at 4j.
+  template <Sum K, int R>
+  static void Dot(Acc<K, R>& acc, const Pair& w, const int8_t* x, int) {
+    I& high = acc.sums[Acc<K, R>::kSums - 1];
     acc.sums[0] = _mm512_dpbusd_epi32(acc.sums[0], w.low, Quad(x));
     high = _mm512_dpbusd_epi32(high, w.high, Quad(x + 16));
   }
-  template <int R>
-  static I Finish4(const Acc4<R>& acc) {
-    if constexpr (R < 4) return _mm512_add_epi32(acc.sums[0], acc.sums[1]);
+  template <Sum K, int R>
+  static I Finish(const Acc<K, R>& acc, int half) {
+    if constexpr (HasHalves(K)) return acc.sums[half];
+    if constexpr (Acc<K, R>::kSums == 2) return _mm512_add_epi32(acc.sums[0], acc.sums[1]);
     return acc.sums[0];
   }
 
-  // Signed bytes, made unsigned by adding 128: the accumulator begins at -128 * sum of x.
-  using Q8 = I;
-  using Acc8 = I;
-  static Q8 LoadQ8(const uint8_t* p) {
-    return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
-  }
-  static Acc8 StartAcc8(int32_t minus128sum) { return _mm512_set1_epi32(minus128sum); }
-  static void Dot8(Acc8& acc, Q8 w, const int8_t* x) { acc = _mm512_dpbusd_epi32(acc, w, Quad(x)); }
-  static I Finish8(Acc8 acc) { return acc; }
-
  private:
   static __mmask16 Mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+  static __m128i Load128(const uint8_t* p) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  }
+  static I OrMasked(I a, I b, int8_t mask) {
+    return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi8(mask), 0xf8);  // a | (b & mask)
+  }
+  // Bits 2j and 2j + 1 of each byte to 4 and 5; what else is there is masked away after.
+  static I ToBits45(I bits, int j) {
+    return j < 2 ? _mm512_slli_epi16(bits, 4 - 2 * j) : _mm512_srli_epi16(bits, 2 * j - 4);
+  }
   static I Quad(const int8_t* x) {
     int32_t bytes;
     std::memcpy(&bytes, x, sizeof(bytes));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "libs/ops/quant_tiles.h"
 #include "libs/tensor/half.h"
 
 namespace weft::cpu {
@@ -129,52 +130,76 @@ struct SimdScalar {
     return a.v[0];
   }
 
-  struct Q4 {
-    uint8_t packed[64];
-  };
-  static Q4 LoadQ4(const uint8_t* p) {
-    Q4 out;
-    std::memcpy(out.packed, p, sizeof(out.packed));
-    return out;
+  static F LoadUnsigned(const uint8_t* p) {
+    return Each([&](int i) { return static_cast<float>(p[i]); });
   }
-  template <int R>
-  using Acc4 = I;
-  template <int R>
-  static I ZeroAcc4() {
-    return IntSet1(0);
+  static F LoadSignedBytes(const uint8_t* p) {
+    return Each([&](int i) { return static_cast<float>(static_cast<int8_t>(p[i])); });
   }
-  static void Dot4(I& acc, const Q4& w, const int8_t* x) {
-    for (int i = 0; i < 16; ++i) {
-      int32_t sum = 0;
-      for (int j = 0; j < 4; ++j) {
-        const int32_t byte = w.packed[4 * i + j];
-        sum += (byte & 15) * x[j] + (byte >> 4) * x[16 + j];
-      }
-      acc.v[i] += sum;
-    }
-  }
-  static I Finish4(const I& acc) { return acc; }
 
-  struct Q8 {
-    int8_t w[64];
+  // 16 outputs x 4 inputs, twice (quant_tiles.h).
+  struct Pair {
+    uint8_t low[64], high[64];
   };
-  using Acc8 = I;
-  static Q8 LoadQ8(const uint8_t* p) {
-    Q8 out;
-    std::memcpy(out.w, p, sizeof(out.w));
-    return out;
+  static Pair LoadNibbles(const uint8_t* p) {
+    Pair w;
+    for (int i = 0; i < 64; ++i) {
+      w.low[i] = p[i] & 15;
+      w.high[i] = static_cast<uint8_t>(p[i] >> 4);
+    }
+    return w;
   }
-  static Acc8 StartAcc8(int32_t) { return IntSet1(0); }
-  static void Dot8(Acc8& acc, const Q8& w, const int8_t* x) {
-    for (int i = 0; i < 16; ++i) {
-      int32_t sum = 0;
-      for (int j = 0; j < 4; ++j) sum += static_cast<int32_t>(w.w[4 * i + j]) * x[j];
-      acc.v[i] += sum;
+  static Pair LoadSigned(const uint8_t* low, const uint8_t* high) {
+    Pair w;
+    std::memcpy(w.low, low, 64);
+    std::memcpy(w.high, high, 64);
+    return w;
+  }
+  static Pair AddFifthBit(Pair w, const uint8_t* plane, int j) {
+    for (int i = 0; i < 64; ++i) {
+      w.low[i] |= static_cast<uint8_t>(((plane[i] >> j) & 1) << 4);
+      w.high[i] |= static_cast<uint8_t>(((plane[i] >> (4 + j)) & 1) << 4);
+    }
+    return w;
+  }
+  static Pair AddTwoBits(Pair w, const uint8_t* planes, int j) {
+    for (int i = 0; i < 64; ++i) {
+      w.low[i] |= static_cast<uint8_t>(((planes[i] >> (2 * j)) & 3) << 4);
+      w.high[i] |= static_cast<uint8_t>(((planes[64 + i] >> (2 * j)) & 3) << 4);
+    }
+    return w;
+  }
+
+  template <Sum K, int R>
+  struct Acc {
+    I sums[2];
+  };
+  template <Sum K, int R>
+  static void Start(Acc<K, R>& acc, const int32_t* minus128sum) {
+    for (int h = 0; h < 2; ++h) {
+      acc.sums[h] = IntSet1(K == Sum::kBits6 ? minus128sum[h] / 4 : 0);
     }
   }
-  static I Finish8(const Acc8& acc) { return acc; }
+  template <Sum K, int R>
+  static void Dot(Acc<K, R>& acc, const Pair& w, const int8_t* x, int) {
+    for (int i = 0; i < 16; ++i) {
+      for (int k = 0; k < 4; ++k) {
+        acc.sums[0].v[i] += Value<K>(w.low[4 * i + k]) * x[k];
+        acc.sums[1].v[i] += Value<K>(w.high[4 * i + k]) * x[16 + k];
+      }
+    }
+  }
+  template <Sum K, int R>
+  static I Finish(const Acc<K, R>& acc, int half) {
+    if constexpr (HasHalves(K)) return acc.sums[half];
+    return IntAdd(acc.sums[0], acc.sums[1]);
+  }
 
  private:
+  template <Sum K>
+  static int32_t Value(uint8_t byte) {
+    return K == Sum::kSigned || K == Sum::kSignedHalves ? static_cast<int8_t>(byte) : byte;
+  }
   static uint32_t Bits(int32_t a) { return static_cast<uint32_t>(a); }
   static int32_t Wrap(uint32_t a) { return static_cast<int32_t>(a); }
 };

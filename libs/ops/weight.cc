@@ -8,6 +8,7 @@
 #include "libs/base/status.h"
 #include "libs/device/thread_team.h"
 #include "libs/ops/pack_codes.h"
+#include "libs/ops/pack_k.h"
 #include "libs/tensor/block_formats.h"
 #include "libs/tensor/half.h"
 #include "libs/tensor/storage.h"
@@ -52,31 +53,6 @@ bool PackQ8Row(const uint8_t* src, int64_t cols, int lane, uint8_t* group) {
   return true;
 }
 
-// ggml's order inside a super-block of 256: see libs/tensor/k_formats.cc.
-bool PackQ6Row(const uint8_t* src, int64_t cols, int lane, uint8_t* group) {
-  for (int64_t super = 0; super < cols / 256; ++super, src += 210) {
-    const uint16_t d = Load16(src + 208);
-    if (!FiniteHalf(d)) return false;
-    for (int b = 0; b < 8; ++b, group += cpu::kQ6TileBytes) {
-      const int half = b / 4;
-      const int row = b % 4;
-      const uint8_t* low = src + 64 * half + 32 * (row % 2);
-      const uint8_t* high = src + 128 + 32 * half;
-      for (int i = 0; i < 32; ++i) {
-        const int nibble = row < 2 ? low[i] & 15 : low[i] >> 4;
-        const int q = (nibble | (((high[i] >> (2 * row)) & 3) << 4)) - 32;
-        group[64 * (i / 4) + 4 * lane + i % 4] = static_cast<uint8_t>(static_cast<int8_t>(q));
-      }
-      for (int s = 0; s < 2; ++s) {
-        const auto factor = static_cast<int8_t>(src[192 + 2 * b + s]);
-        const float scale = HalfToFloat(d) * static_cast<float>(factor);  // exact: 11 + 8 bits
-        std::memcpy(group + 512 + 64 * s + 4 * lane, &scale, 4);
-      }
-    }
-  }
-  return true;
-}
-
 bool PackPlainRow(const uint8_t* src, int64_t bytes, int64_t cols, int lane, uint8_t* group) {
   for (int64_t k = 0; k < cols; ++k) {
     std::memcpy(group + (k * kGroupRows + lane) * bytes, src + k * bytes,
@@ -102,8 +78,12 @@ bool PackRow(DType type, const uint8_t* src, int64_t cols, int lane, uint8_t* gr
       return PackQ4Row(src, true, cols, lane, group);
     case DType::kQ8_0:
       return PackQ8Row(src, cols, lane, group);
+    case DType::kQ4_K:
+      return cpu::PackQ4KRow(src, cols, lane, group);
+    case DType::kQ5_K:
+      return cpu::PackQ5KRow(src, cols, lane, group);
     case DType::kQ6_K:
-      return PackQ6Row(src, cols, lane, group);
+      return cpu::PackQ6KRow(src, cols, lane, group);
     case DType::kF32:
       return PackPlainRow(src, 4, cols, lane, group);
     case DType::kF16:
@@ -128,6 +108,10 @@ absl::StatusOr<Layout> LayoutFor(DType type, std::string_view name) {
       return Layout::kQ4;
     case DType::kQ8_0:
       return Layout::kQ8;
+    case DType::kQ4_K:
+      return Layout::kQ4K;
+    case DType::kQ5_K:
+      return Layout::kQ5K;
     case DType::kQ6_K:
       return Layout::kQ6;
     case DType::kF32:
