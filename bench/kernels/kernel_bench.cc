@@ -71,7 +71,8 @@ void Matmuls(const cpu::Kernels& kernels) {
   PageArena arena;
   constexpr int64_t kOutputs = 256;
   constexpr int64_t kCols = 1536;
-  for (const DType type : {DType::kQ4_1, DType::kQ8_0, DType::kQ6_K, DType::kF16, DType::kF32}) {
+  for (const DType type : {DType::kQ4_1, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kQ8_0,
+                           DType::kF16, DType::kF32}) {
     const std::vector<uint8_t> raw(*BytesFor(type, kOutputs * kCols), 17);
     Weight weight;
     weight.type = type;

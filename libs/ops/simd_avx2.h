@@ -142,8 +142,8 @@ struct SimdAvx2 {
   template <Sum K, int R>
   static void Start(Acc<K, R>& acc, const int32_t* minus128sum) {
     if constexpr (K == Sum::kBits6) {
-      acc.sums[0] = IntSet1(minus128sum[0] / 4);
-      acc.sums[1] = IntSet1(minus128sum[1] / 4);
+      acc.sums[0] = IntSet1(minus128sum[0] >> 2);
+      acc.sums[1] = IntSet1(minus128sum[1] >> 2);
     } else if constexpr (K == Sum::kSigned || K == Sum::kSignedHalves) {
       acc.sums[0] = acc.sums[1] = IntSet1(0);
     }

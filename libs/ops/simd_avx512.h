@@ -121,8 +121,8 @@ struct SimdAvx512 {
       acc.sums[0] = _mm512_set1_epi32(minus128sum[0] + minus128sum[1]);
       if constexpr (Acc<K, R>::kSums == 2) acc.sums[1] = _mm512_setzero_si512();
     } else if constexpr (K == Sum::kBits6) {
-      acc.sums[0] = _mm512_set1_epi32(minus128sum[0] / 4);
-      acc.sums[1] = _mm512_set1_epi32(minus128sum[1] / 4);
+      acc.sums[0] = _mm512_srai_epi32(_mm512_set1_epi32(minus128sum[0]), 2);
+      acc.sums[1] = _mm512_srai_epi32(_mm512_set1_epi32(minus128sum[1]), 2);
     } else if constexpr (K == Sum::kSignedHalves) {
       acc.sums[0] = _mm512_set1_epi32(minus128sum[0]);
       acc.sums[1] = _mm512_set1_epi32(minus128sum[1]);
