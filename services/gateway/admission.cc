@@ -26,16 +26,47 @@ absl::Status StoreTrouble(std::string_view what, const absl::Status& status) {
   }
 }
 
+absl::StatusOr<identity::PrincipalPtr> Admission::Authenticate(
+    const identity::Credentials& credentials, Pass& pass) {
+  if (credentials.authorization.empty() && credentials.api_key.empty()) {
+    return identity::PrincipalPtr();  // nothing was tried
+  }
+  const auto refuse = [&](const limits::Decision& decision) {
+    metrics_.auth_failures.With({"throttled"}).Increment();
+    return WithRetryAfter(
+        WithErrorCode(ResourceExhausted("Too many requests with an incorrect API key came from "
+                                        "your address. Please wait before you try again."),
+                      "too_many_failed_authentications"),
+        decision.retry_after);
+  };
+  if (const auto blocked = guard_.Blocked(credentials)) {
+    pass.limited = {AuthGuard::kPolicy, guard_.limit(), *blocked};
+    return refuse(*blocked);
+  }
+  auto principal = authenticator_.Authenticate(credentials);
+  if (principal.ok() && *principal) {
+    guard_.Succeeded(credentials);
+    return principal;
+  }
+  if (!principal.ok() && principal.status().code() != absl::StatusCode::kUnauthenticated) {
+    metrics_.auth_failures.With({"store"}).Increment();
+    return StoreTrouble("a key could not be checked", principal.status());
+  }
+  if (const auto failed = guard_.Failed(credentials)) {
+    pass.limited = {AuthGuard::kPolicy, guard_.limit(), *failed};
+    if (!failed->allowed) return refuse(*failed);
+  }
+  metrics_.auth_failures.With({"bad_key"}).Increment();
+  return principal;
+}
+
 Admission::Pass Admission::Check(identity::Access access, bool rate_limited,
                                  const identity::Credentials& credentials) {
   Pass pass;
   if (access == identity::Access::kPublic) return pass;
-  auto principal = authenticator_.Authenticate(credentials);
+  auto principal = Authenticate(credentials, pass);
   if (!principal.ok()) {
     pass.status = principal.status();
-    const bool bad_key = pass.status.code() == absl::StatusCode::kUnauthenticated;
-    metrics_.auth_failures.With({bad_key ? "bad_key" : "store"}).Increment();
-    if (!bad_key) pass.status = StoreTrouble("a key could not be checked", pass.status);
     return pass;
   }
   pass.status = identity::CheckAccess(access, principal->get());
@@ -45,16 +76,15 @@ Admission::Pass Admission::Check(identity::Access access, bool rate_limited,
   }
   pass.principal = std::move(*principal);
   if (!rate_limited) return pass;
-  limits::Limit limit;
-  limit.requests = pass.principal->requests_per_minute;
-  pass.limit = limit;
-  pass.decision = limiter_.Take(pass.principal->key_id, limit);
-  if (!pass.decision->allowed) {
+  const limits::Limit limit{.requests = pass.principal->requests_per_minute};
+  const limits::Decision decision = limiter_.Take(pass.principal->key_id, limit);
+  pass.limited = {"default", limit, decision};
+  if (!decision.allowed) {
     metrics_.rate_limited.Increment();
     // The text is fixed by requirement 000.
     pass.status = WithRetryAfter(
         WithErrorCode(ResourceExhausted("Rate limit exceeded"), "rate_limit_exceeded"),
-        pass.decision->retry_after);
+        decision.retry_after);
   }
   return pass;
 }

@@ -8,6 +8,7 @@
 
 #include "libs/identity/authenticator.h"
 #include "libs/limits/rate_limiter.h"
+#include "services/gateway/auth_guard.h"
 #include "services/gateway/metrics.h"
 
 namespace weft::gateway {
@@ -20,20 +21,30 @@ absl::Status StoreTrouble(std::string_view what, const absl::Status& status);
 // Thread safe. The parts must outlive it.
 class Admission {
  public:
-  Admission(identity::Authenticator& authenticator, limits::RateLimiter& limiter, Metrics& metrics)
-      : authenticator_(authenticator), limiter_(limiter), metrics_(metrics) {}
+  Admission(identity::Authenticator& authenticator, AuthGuard& guard, limits::RateLimiter& limiter,
+            Metrics& metrics)
+      : authenticator_(authenticator), guard_(guard), limiter_(limiter), metrics_(metrics) {}
 
+  // A limit that was looked at: the key's, or the address's for credentials that are not good.
+  struct Limited {
+    std::string_view policy;
+    limits::Limit limit;
+    limits::Decision decision;
+  };
   struct Pass {
     identity::PrincipalPtr principal;  // nullptr on public routes
-    std::optional<limits::Limit> limit;
-    std::optional<limits::Decision> decision;  // also set when the limit refused
+    std::optional<Limited> limited;    // also set when the limit refused
     absl::Status status;
   };
   // Public routes do not look at credentials at all.
   Pass Check(identity::Access access, bool rate_limited, const identity::Credentials& credentials);
 
  private:
+  absl::StatusOr<identity::PrincipalPtr> Authenticate(const identity::Credentials& credentials,
+                                                      Pass& pass);
+
   identity::Authenticator& authenticator_;
+  AuthGuard& guard_;
   limits::RateLimiter& limiter_;
   Metrics& metrics_;
 };

@@ -131,6 +131,14 @@ void Bind(config::Binder& b, Config& c) {
          "empty = nowhere");
   b.Int("admin_requests_per_minute", &c.admin_requests_per_minute, 1, 1'000'000,
         "rate limit of that first key");
+  b.Section("failed_auth", "Limit on requests with credentials that are not good.",
+            [&](config::Binder& inner) {
+              inner.Int("per_minute", &c.failed_auth.failures_per_minute, 0, 1'000'000,
+                        "failures of one address (IPv6: of a /64); beyond, 429 except for keys "
+                        "that were good lately; 0 = no limit");
+              inner.Int("addresses", &c.failed_auth.addresses, 1, 10'000'000,
+                        "addresses that are remembered at once");
+            });
   b.Text("default_model", &c.limits.default_model,
          "model of /generate and /predict when none is named; empty = the first one loaded");
   b.Int("max_choices", &c.limits.max_choices, 1, 128, "largest n of one request");

@@ -12,6 +12,7 @@
 #include "libs/http/server.h"
 #include "libs/rpc/channel.h"
 #include "libs/rpc/server.h"
+#include "services/gateway/auth_guard.h"
 #include "services/gateway/front.h"
 #include "services/gateway/generation.h"
 
@@ -57,6 +58,7 @@ struct Config {
   std::string key_pepper;
   std::string admin_key_file;
   uint32_t admin_requests_per_minute = 1000;
+  AuthGuardOptions failed_auth;
 
   RequestLimits limits;
   std::chrono::milliseconds request_timeout{600'000};

@@ -99,13 +99,15 @@ std::optional<http::Response> Front::Filter(http::Request& request,
   credentials.path = request.path;
   credentials.remote_address = request.remote_address;
   Admission::Pass pass = admission_.Check(endpoint->access, endpoint->rate_limited, credentials);
-  if (pass.decision) {
-    context->headers.emplace_back("RateLimit-Policy", limits::RateLimitPolicyHeader(*pass.limit));
-    context->headers.emplace_back("RateLimit", limits::RateLimitHeader(*pass.decision));
-    context->headers.emplace_back("x-ratelimit-limit-requests",
-                                  std::to_string(pass.decision->limit));
-    context->headers.emplace_back("x-ratelimit-remaining-requests",
-                                  std::to_string(pass.decision->remaining));
+  if (pass.limited) {
+    const auto& [policy, limit, decision] = *pass.limited;
+    context->headers.emplace_back("RateLimit-Policy", limits::RateLimitPolicyHeader(limit, policy));
+    context->headers.emplace_back("RateLimit", limits::RateLimitHeader(decision, policy));
+    if (pass.principal) {  // OpenAI's names, for the key's own limit
+      context->headers.emplace_back("x-ratelimit-limit-requests", std::to_string(decision.limit));
+      context->headers.emplace_back("x-ratelimit-remaining-requests",
+                                    std::to_string(decision.remaining));
+    }
   }
   if (pass.principal) {
     context->principal = pass.principal;

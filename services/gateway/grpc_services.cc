@@ -64,9 +64,10 @@ Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission
   credentials.path = method;
   credentials.remote_address = peer;
   Admission::Pass pass = admission.Check(access, true, credentials);
-  if (pass.decision) {
-    context.AddTrailingMetadata("ratelimit-policy", limits::RateLimitPolicyHeader(*pass.limit));
-    context.AddTrailingMetadata("ratelimit", limits::RateLimitHeader(*pass.decision));
+  if (pass.limited) {
+    const auto& [policy, limit, decision] = *pass.limited;
+    context.AddTrailingMetadata("ratelimit-policy", limits::RateLimitPolicyHeader(limit, policy));
+    context.AddTrailingMetadata("ratelimit", limits::RateLimitHeader(decision, policy));
   }
   entry.principal = std::move(pass.principal);
   entry.status = std::move(pass.status);

@@ -44,8 +44,11 @@ Metrics::Metrics(telemetry::Registry& r)
       time_to_first_token(r.HistogramWith("weft_time_to_first_token_seconds",
                                           "From a request's arrival to its first text", {"model"},
                                           {0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30})),
-      auth_failures(
-          r.CounterWith("weft_auth_failures_total", "Requests refused for who asked", {"reason"})),
+      auth_failures(r.CounterWith(
+          "weft_auth_failures_total",
+          "Requests refused for who asked: no_key, bad_key, role, store, or throttled "
+          "(too many bad keys from the address)",
+          {"reason"})),
       rate_limited(
           r.CounterOf("weft_rate_limited_total", "Requests refused by a key's rate limit")),
       scan_findings(r.CounterWith("weft_scan_findings_total", "Findings that the policy acted on",

@@ -54,7 +54,8 @@ ordered_json Responses(const Endpoint& endpoint) {
   if (endpoint.pattern.find('{') != std::string::npos || !doc.request.empty()) {
     out["404"] = ErrorAnswer("There is no such thing");
   }
-  if (endpoint.rate_limited) out["429"] = ErrorAnswer("Too many requests; `Retry-After` says when");
+  if (endpoint.access != identity::Access::kPublic)
+    out["429"] = ErrorAnswer("Too many requests; `Retry-After` says when");
   if (endpoint.access != identity::Access::kPublic) {
     out["500"] = ErrorAnswer("The server had an error");
     out["503"] = ErrorAnswer("The server cannot serve this now; `Retry-After` says when");

@@ -96,7 +96,8 @@ class Server final : public GatewayServer {
     authenticator_ = std::make_unique<identity::AuthenticatorChain>(
         std::vector<std::shared_ptr<identity::Authenticator>>{keys_});
     limiter_ = limits::NewLocalRateLimiter();
-    admission_ = std::make_unique<Admission>(*authenticator_, *limiter_, metrics_);
+    guard_ = std::make_unique<AuthGuard>(config_.failed_auth);
+    admission_ = std::make_unique<Admission>(*authenticator_, *guard_, *limiter_, metrics_);
 
     SchedulerClientOptions scheduler;
     scheduler.gateway_id = "gateway-" + NewRequestId();
@@ -282,6 +283,7 @@ class Server final : public GatewayServer {
   std::shared_ptr<identity::KeyService> keys_;
   std::unique_ptr<identity::AuthenticatorChain> authenticator_;
   std::unique_ptr<limits::RateLimiter> limiter_;
+  std::unique_ptr<AuthGuard> guard_;
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<SchedulerClient> scheduler_;
   std::unique_ptr<ScannerClient> scanner_;

@@ -16,8 +16,17 @@ namespace weft::test {
 
 using Clock = std::chrono::steady_clock;
 
-RawHttp::RawHttp(uint16_t port) {
+RawHttp::RawHttp(uint16_t port, const char* source) {
   fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (source != nullptr) {
+    sockaddr_in from{};
+    from.sin_family = AF_INET;
+    if (inet_pton(AF_INET, source, &from.sin_addr) != 1 ||
+        bind(fd_, reinterpret_cast<sockaddr*>(&from), sizeof(from)) != 0) {
+      close(fd_);
+      throw std::runtime_error(fmt::format("cannot connect from {}", source));
+    }
+  }
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
@@ -148,8 +157,8 @@ RawHttp::Answer RawHttp::ReadAnswer(std::chrono::milliseconds wait) {
 }
 
 RawHttp::Answer HttpRequest(uint16_t port, std::string_view method, std::string_view target,
-                            std::string_view body, std::string_view headers) {
-  RawHttp client(port);
+                            std::string_view body, std::string_view headers, const char* source) {
+  RawHttp client(port, source);
   client.Send(fmt::format("{} {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{}", method,
                           target, headers));
   if (!body.empty() || method == "POST")

@@ -11,7 +11,9 @@ namespace weft::test {
 
 class RawHttp {
  public:
-  explicit RawHttp(uint16_t port);  // connects to 127.0.0.1; throws when it cannot
+  // Connects to 127.0.0.1, from the address `source` ("127.0.0.2") if one is given; throws when it
+  // cannot.
+  explicit RawHttp(uint16_t port, const char* source = nullptr);
   ~RawHttp();
   RawHttp(const RawHttp&) = delete;
   RawHttp& operator=(const RawHttp&) = delete;
@@ -47,6 +49,7 @@ class RawHttp {
 
 // One request on a connection of its own.
 RawHttp::Answer HttpRequest(uint16_t port, std::string_view method, std::string_view target,
-                            std::string_view body = {}, std::string_view headers = {});
+                            std::string_view body = {}, std::string_view headers = {},
+                            const char* source = nullptr);
 
 }  // namespace weft::test

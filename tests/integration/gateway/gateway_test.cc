@@ -237,6 +237,29 @@ TEST_CASE("A key's rate limit ends in 429 with the time to come back", "[gateway
   CHECK(f.Metric("weft_rate_limited_total") == 1);
 }
 
+TEST_CASE("Guessing keys ends in 429 for the address that guesses, not for others", "[gateway]") {
+  GatewayFixture f([](auto& config) { config.failed_auth.failures_per_minute = 3; });
+  const std::string bad = "Authorization: Bearer weft_nope\r\n";
+  for (int i = 0; i < 3; ++i) {
+    const auto answer = f.Get("/v1/models", bad);
+    CHECK(ErrorOf(answer, 401)["code"] == "invalid_api_key");
+    CHECK(answer.Header("RateLimit-Policy") == "\"failed-auth\";q=3;w=60");
+    CHECK(answer.Header("RateLimit").find("r=" + std::to_string(2 - i)) != std::string::npos);
+  }
+  const auto limited = f.Get("/v1/models", bad);
+  CHECK(ErrorOf(limited, 429)["code"] == "too_many_failed_authentications");
+  CHECK(std::stoi(limited.Header("Retry-After")) >= 1);
+  CHECK(limited.Header("x-ratelimit-limit-requests").empty());
+  CHECK(f.Metric("weft_auth_failures_total{reason=\"throttled\"}") == 1);
+  const auto from_elsewhere = [&](const std::string& headers) {
+    return HttpRequest(f.server->http_port(), "GET", "/v1/models", {}, headers, "127.0.0.2").status;
+  };
+  CHECK(from_elsewhere(f.Auth()) == 200);
+  CHECK(from_elsewhere(bad) == 401);
+  CHECK(f.Get("/v1/models").status == 200);  // the key was good a moment ago
+  CHECK(f.Get("/health", bad).status == 200);
+}
+
 TEST_CASE("/generate, /predict, models and health answer as the requirements say", "[gateway]") {
   GatewayFixture f;
   const json code =

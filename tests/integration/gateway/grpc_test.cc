@@ -91,6 +91,28 @@ TEST_CASE("gRPC errors have REST's meaning: code, field, retry time, no internal
   CHECK(fail(unknown, context.get()).error_code() == grpc::StatusCode::NOT_FOUND);
 }
 
+TEST_CASE("Guessing keys over gRPC and REST counts together", "[gateway]") {
+  GatewayFixture f([](auto& config) { config.failed_auth.failures_per_minute = 3; });
+  Api api(f);
+  const auto guess = [&](grpc::ClientContext& context) {
+    context.AddMetadata("x-api-key", "weft_nope");
+    v1::ListModelsResponse response;
+    return api.stub->ListModels(&context, {}, &response);
+  };
+  for (int i = 0; i < 2; ++i) {
+    grpc::ClientContext context;
+    CHECK(guess(context).error_code() == grpc::StatusCode::UNAUTHENTICATED);
+    CHECK(context.GetServerTrailingMetadata().count("ratelimit") == 1);
+  }
+  CHECK(f.Get("/v1/models", "X-API-Key: weft_nope\r\n").status == 401);
+  grpc::ClientContext context;
+  const grpc::Status refused = guess(context);
+  CHECK(refused.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
+  CHECK(weft::RetryAfterOf(weft::rpc::FromGrpcStatus(refused)) > std::chrono::seconds(1));
+  CHECK(context.GetServerTrailingMetadata().count("retry-after") == 1);
+  CHECK(f.Get("/v1/models", "X-API-Key: weft_nope\r\n").status == 429);
+}
+
 TEST_CASE("A gRPC client that cancels frees its sequence", "[gateway]") {
   GatewayFixture f;
   Api api(f);

@@ -94,3 +94,23 @@ TEST_CASE("Rate limit headers are structured fields with whole seconds", "[limit
   CHECK(weft::limits::RetryAfterHeader(0ms) == "1");
   CHECK(weft::limits::RetryAfterHeader(1001ms) == "2");
 }
+
+TEST_CASE("Peek says what Take would and spends nothing", "[limits]") {
+  FakeClock clock;
+  auto limiter = NewLocalRateLimiter(clock);
+  const Limit limit{2, 60s};
+  for (int i = 0; i < 5; ++i) CHECK(limiter->Peek("a", limit).remaining == 1);
+  CHECK(limiter->Take("a", limit).remaining == 1);
+  CHECK(limiter->Peek("a", limit).remaining == 0);
+  CHECK(limiter->Take("a", limit).allowed);
+  CHECK_FALSE(limiter->Peek("a", limit).allowed);
+  CHECK(limiter->Peek("a", limit).retry_after == limiter->Take("a", limit).retry_after);
+  CHECK_FALSE(limiter->Peek("a", {0, 60s}).allowed);
+  clock.Advance(30s);
+  CHECK(limiter->Peek("a", limit).allowed);
+}
+
+TEST_CASE("Rate limit headers name their policy", "[limits]") {
+  CHECK(weft::limits::RateLimitPolicyHeader({5, 60s}, "failed-auth") == "\"failed-auth\";q=5;w=60");
+  CHECK(weft::limits::RateLimitHeader({}, "failed-auth") == "\"failed-auth\";r=0;t=0");
+}
