@@ -17,7 +17,7 @@ names file, line and what is allowed; nothing starts then. `weft-gateway --confi
 Durations are written `250ms`, `30s`, `5m`; sizes `64KiB`, `1GiB`; addresses `host:port` or
 `unix:/path`. `weftctl supervise` (which `./weft up` runs) fills in what depends on the state directory
 `${WEFT_HOME:-.weft}` where the file says nothing: sockets, the database, the admin key file, the
-model's path, the list of workers, and the threads of each worker.
+collector's disk queue, the model's path, the list of workers, and the threads of each worker.
 
 This page is made by `deploy/dev/make_config_reference.sh` from the binaries; a test compares them.
 TEXT

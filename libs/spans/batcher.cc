@@ -24,16 +24,16 @@ absl::Status Batcher::Consume(Batch& batch) {
       return WithRetryAfter(Unavailable("the collector is shutting down"),
                             std::chrono::milliseconds(1000));
     }
-    AddLocked(std::move(batch.spans));
+    AddLocked(std::move(batch.spans), batch.deliveries);
   }
-  batch.spans.clear();
-  batch.lease = MemoryLease();  // the batches made of it hold leases of their own
+  batch = Batch();  // the batches made of it hold leases of their own
   changed_.notify_one();
   return absl::OkStatus();
 }
 
 // Moves every span into the open batch, which is sealed whenever it is full.
-void Batcher::AddLocked(Spans spans) {
+void Batcher::AddLocked(Spans spans, const std::vector<std::shared_ptr<Delivery>>& deliveries) {
+  bool delivers_here = false;  // the open batch holds `deliveries`
   for (ResourceSpans& resource : spans) {
     std::vector<ScopeSpans> scopes = std::move(resource.scopes);
     resource.scopes.clear();
@@ -47,7 +47,10 @@ void Batcher::AddLocked(Spans spans) {
         if (open_.count > 0 &&
             (open_.count >= options_.max_spans || open_.bytes + bytes > options_.max_bytes)) {
           SealLocked();
-          resource_open = scope_open = false;
+          resource_open = scope_open = delivers_here = false;
+        }
+        if (!std::exchange(delivers_here, true)) {
+          open_.deliveries.insert(open_.deliveries.end(), deliveries.begin(), deliveries.end());
         }
         if (open_.count == 0) open_since_ = SteadyClock::now();
         if (!resource_open) {
@@ -71,7 +74,8 @@ void Batcher::AddLocked(Spans spans) {
 }
 
 void Batcher::SealLocked() {
-  sealed_.push_back({std::move(open_.spans), memory_.Acquire(open_.bytes)});
+  sealed_.push_back(
+      {std::move(open_.spans), memory_.Acquire(open_.bytes), std::move(open_.deliveries)});
   open_ = Pending();
 }
 
@@ -118,6 +122,7 @@ void Batcher::Shutdown(std::chrono::nanoseconds wait) {
   std::lock_guard lock(mutex_);
   if (open_.count > 0) SealLocked();
   for (const Batch& batch : sealed_) {
+    if (batch.Keep()) continue;
     metrics_.failed.With({"batcher"}).Increment(static_cast<double>(CountSpans(batch.spans)));
   }
   sealed_.clear();

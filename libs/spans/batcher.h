@@ -28,7 +28,7 @@ class Batcher final : public Stage {
 
   absl::Status Consume(Batch& batch) override;
   void Start() override;
-  // What the next stage did not take within `wait` is counted as failed.
+  // What the next stage did not take within `wait` is kept on the disk or counted as failed.
   void Shutdown(std::chrono::nanoseconds wait) override;
 
  private:
@@ -37,10 +37,11 @@ class Batcher final : public Stage {
     size_t count = 0;
     size_t bytes = 0;
     MemoryLease lease;
+    std::vector<std::shared_ptr<Delivery>> deliveries;
   };
 
   void Run();
-  void AddLocked(Spans spans);
+  void AddLocked(Spans spans, const std::vector<std::shared_ptr<Delivery>>& deliveries);
   void SealLocked();
 
   Stage& next_;

@@ -119,7 +119,17 @@ void ExportQueue::SendBatch(Batch batch) {
     const bool was_stopping = stopping_;
     changed_.wait_until(lock, wake, [&] { return stopping_ && !was_stopping; });
   }
-  Fail(batch, status);
+  if (!IsRetryable(status) || SteadyClock::now() >= give_up) {
+    Fail(batch, status);
+  } else {
+    Leave(batch, status);
+  }
+}
+
+void ExportQueue::Leave(const Batch& batch, const absl::Status& status) {
+  if (!batch.Keep()) return Fail(batch, status);
+  kLog.Info("spans stay on the disk until the next start",
+            {{"exporter", options_.name}, {"spans", CountSpans(batch.spans)}});
 }
 
 void ExportQueue::Fail(const Batch& batch, const absl::Status& status) {
@@ -152,7 +162,7 @@ void ExportQueue::Shutdown(std::chrono::nanoseconds wait) {
     left.swap(queue_);
   }
   for (const Batch& batch : left) {
-    Fail(batch, Unavailable("{}: shut down before it was sent", options_.name));
+    Leave(batch, Unavailable("{}: shut down before it was sent", options_.name));
   }
 }
 

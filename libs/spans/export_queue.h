@@ -21,7 +21,7 @@ struct ExportOptions {
   std::chrono::milliseconds timeout{10'000};  // of one attempt
   rpc::BackoffOptions backoff{std::chrono::milliseconds(500), std::chrono::milliseconds(30'000),
                               2.0, 0.2};
-  std::chrono::milliseconds give_up{300'000};  // after the first attempt of a batch; 0: never
+  std::chrono::milliseconds give_up{86'400'000};  // after the first attempt of a batch; 0: never
 };
 
 // A batch is sent until the destination takes it, refuses it for good, or give_up is over; only
@@ -34,7 +34,8 @@ class ExportQueue final : public Stage {
 
   absl::Status Consume(Batch& batch) override;
   void Start() override;
-  // Sends what is queued; after `wait` it cancels what is in flight and counts the rest as failed.
+  // Sends what is queued; after `wait` it cancels what is in flight. The rest stays on the disk or
+  // is counted as failed.
   void Shutdown(std::chrono::nanoseconds wait) override;
 
   size_t queued_batches() const;
@@ -43,6 +44,7 @@ class ExportQueue final : public Stage {
   void Run();
   void SendBatch(Batch batch);
   void Fail(const Batch& batch, const absl::Status& status);
+  void Leave(const Batch& batch, const absl::Status& status);  // at shutdown
 
   const std::unique_ptr<Sender> sender_;
   const ExportOptions options_;

@@ -1,10 +1,11 @@
 // The collector is a chain of stages:
 //
-//   receivers -> Intake (check, memory limit) -> Batcher -> ExportQueue -> Sender (OTLP out)
-//                                                        \-> FileWriter
+//   receivers -> Intake (check, memory limit) -> DiskQueue -> Batcher -> ExportQueue -> Sender
+//                                                                    \-> FileWriter   (OTLP out)
 //
 // A stage gets `next` when it is built. What a stage accepted it keeps, until the next accepted it
-// or it is counted as failed; what it refuses stays the caller's.
+// or it is counted as failed; what it refuses stays the caller's. What DiskQueue accepted outlives
+// the process until the end of the chain has delivered it.
 #pragma once
 
 #include <absl/status/status.h>
@@ -13,6 +14,7 @@
 #include <cstddef>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "libs/spans/model.h"
 
@@ -39,9 +41,25 @@ class MemoryLease {
   size_t bytes_ = 0;
 };
 
+// A batch's spans are also kept elsewhere until they are delivered. When the last holder lets go
+// they are forgotten there: they were delivered, or given up for good.
+class Delivery {
+ public:
+  virtual ~Delivery() = default;
+  // They were not delivered and shall be kept for a later process. Thread safe.
+  virtual void Keep() = 0;
+};
+
 struct Batch {
   Spans spans;
   MemoryLease lease;
+  std::vector<std::shared_ptr<Delivery>> deliveries = {};
+
+  // For a batch that a stage cannot hand on before it ends. False: the spans are lost with it.
+  bool Keep() const {
+    for (const auto& delivery : deliveries) delivery->Keep();
+    return !deliveries.empty();
+  }
 };
 
 class Stage {

@@ -8,6 +8,7 @@
 #include "libs/base/status.h"
 #include "libs/config/address.h"
 #include "libs/rpc/otlp_exporter.h"
+#include "services/collector/otlp_codec.h"
 #include "services/collector/otlp_sender.h"
 
 namespace weft::collector {
@@ -71,10 +72,34 @@ absl::Status Collector::BuildStages() {
                  {{"keys", "collector.export.endpoint, collector.file"}});
   }
   batcher_ = std::make_unique<spans::Batcher>(*next, memory_, config_.batch, metrics_);
-  intake_ = std::make_unique<spans::Intake>(*batcher_, memory_, config_.limits, metrics_);
+  spans::Stage* first = batcher_.get();
+  // What is dropped anyhow need not outlive a crash.
+  if (!last_ && !config_.disk_queue.directory.empty()) {
+    WEFT_ASSIGN_OR_RETURN(first, BuildDiskQueue());
+  }
+  intake_ = std::make_unique<spans::Intake>(*first, memory_, config_.limits, metrics_);
   if (export_) export_->Start();
   batcher_->Start();
+  if (disk_) disk_->Start();
   return absl::OkStatus();
+}
+
+absl::StatusOr<spans::Stage*> Collector::BuildDiskQueue() {
+  auto log = spans::SegmentLog::Open(config_.disk_queue);
+  if (!log.ok()) return Annotate(log.status(), "collector.disk_queue.directory");
+  const spans::SegmentLog::Stats found = (*log)->stats();
+  if (found.records > 0 || found.damaged_bytes > 0) {
+    kLog.Info("the disk queue holds spans of an earlier run",
+              {{"directory", config_.disk_queue.directory},
+               {"records", found.records},
+               {"bytes", found.bytes},
+               {"damaged_bytes", found.damaged_bytes}});
+  }
+  // The other half of the memory is for requests that come in.
+  disk_ = std::make_unique<spans::DiskQueue>(
+      *batcher_, *std::move(log), spans::SpanCodec{SerializeOtlpProto, ParseOtlpProto}, memory_,
+      static_cast<size_t>(config_.memory_limit_bytes) / 2, metrics_);
+  return disk_.get();
 }
 
 absl::Status Collector::StartReceivers() {
@@ -117,6 +142,7 @@ void Collector::Watch() {
   watches_.push_back(registry_.WatchGauge("weft_collector_memory_limit_bytes",
                                           "Most that may be held.", {},
                                           [this] { return static_cast<double>(memory_.limit()); }));
+  if (disk_) WatchDiskQueue();
   if (!export_) return;
   watches_.push_back(
       registry_.WatchGauge("weft_collector_queue_batches", "Batches waiting to be sent.",
@@ -126,6 +152,29 @@ void Collector::Watch() {
   watches_.push_back(registry_.WatchGauge(
       "weft_collector_queue_capacity_batches", "Most batches that may wait.",
       {{"exporter", config_.export_options.name}}, [capacity] { return capacity; }));
+}
+
+void Collector::WatchDiskQueue() {
+  const auto gauge = [this](const char* name, const char* help, auto value) {
+    watches_.push_back(registry_.WatchGauge(
+        name, help, {}, [this, value] { return static_cast<double>(value(disk_->stats())); }));
+  };
+  const auto counter = [this](const char* name, const char* help, auto value) {
+    watches_.push_back(registry_.WatchCounter(
+        name, help, {}, [this, value] { return static_cast<double>(value(disk_->stats())); }));
+  };
+  using Stats = spans::SegmentLog::Stats;
+  gauge("weft_collector_disk_queue_bytes", "Bytes of spans on the disk.",
+        [](const Stats& stats) { return stats.bytes; });
+  gauge("weft_collector_disk_queue_records", "Accepted requests that are not all delivered.",
+        [](const Stats& stats) { return stats.records; });
+  gauge("weft_collector_disk_queue_limit_bytes", "Most that may be on the disk.",
+        [limit = disk_->max_bytes()](const Stats&) { return limit; });
+  counter("weft_collector_disk_queue_damaged_bytes_total",
+          "Bytes of the queue's files that were no whole records.",
+          [](const Stats& stats) { return stats.damaged_bytes; });
+  counter("weft_collector_disk_queue_write_errors_total", "Writes that the disk refused.",
+          [](const Stats& stats) { return stats.write_errors; });
 }
 
 Collector::~Collector() {
@@ -148,9 +197,11 @@ void Collector::Shutdown() {
     http_->Drain(std::chrono::duration_cast<std::chrono::milliseconds>(receivers));
     http_->Stop();
   }
+  if (disk_) disk_->Shutdown(left() / 2);
   if (batcher_) batcher_->Shutdown(left());
   if (file_) file_->Shutdown(left());
   if (export_) export_->Shutdown(left());
+  if (disk_) disk_->Close();
 }
 
 absl::Status Run(const Config& config, telemetry::Config telemetry) {

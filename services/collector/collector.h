@@ -12,6 +12,7 @@
 #include "libs/http/server.h"
 #include "libs/rpc/server.h"
 #include "libs/spans/batcher.h"
+#include "libs/spans/disk_queue.h"
 #include "libs/spans/export_queue.h"
 #include "libs/spans/file_writer.h"
 #include "libs/spans/intake.h"
@@ -41,8 +42,10 @@ class Collector {
  private:
   Collector(const Config& config, telemetry::Registry& registry);
   absl::Status BuildStages();
+  absl::StatusOr<spans::Stage*> BuildDiskQueue();
   absl::Status StartReceivers();
   void Watch();
+  void WatchDiskQueue();
 
   const Config config_;
   telemetry::Registry& registry_;
@@ -54,6 +57,7 @@ class Collector {
   std::unique_ptr<spans::ExportQueue> export_;
   std::unique_ptr<spans::FileWriter> file_;
   std::unique_ptr<spans::Batcher> batcher_;
+  std::unique_ptr<spans::DiskQueue> disk_;
   std::unique_ptr<spans::Intake> intake_;
   GrpcReceiver receiver_;
   std::unique_ptr<rpc::Server> grpc_;

@@ -29,6 +29,26 @@ void BindBatch(config::Binder& binder, spans::BatcherOptions& batch) {
                   "longest wait for a batch to fill");
 }
 
+void BindDiskQueue(config::Binder& binder, spans::SegmentLogOptions& queue) {
+  binder.Text(
+      "directory", &queue.directory,
+      "folder of the accepted spans, of one collector alone; empty = they are in memory only "
+      "and a crash loses them");
+  binder.Bytes("max_bytes", &queue.max_bytes, 1 << 20, uint64_t{1} << 44,
+               "most that it may hold; beyond, clients are told to send again later");
+  binder.Bytes("segment_bytes", &queue.segment_bytes, 64 << 10, 1 << 30,
+               "size of one file; room is given back file by file");
+  binder.Choice(
+      "fsync", &queue.fsync,
+      {{"always", spans::FsyncPolicy::kAlways},
+       {"interval", spans::FsyncPolicy::kInterval},
+       {"never", spans::FsyncPolicy::kNever}},
+      "when spans must be on the disk itself: always = before they are accepted; the others "
+      "survive a crash of the process, but not of the machine");
+  binder.Duration("fsync_interval", &queue.fsync_interval, milliseconds(10), hours(1),
+                  "for fsync: interval");
+}
+
 void BindExport(config::Binder& binder, Config& config) {
   spans::ExportOptions& options = config.export_options;
   binder.Text("endpoint", &config.destination.target,
@@ -51,6 +71,7 @@ void BindExport(config::Binder& binder, Config& config) {
 Config::Config() {
   grpc.listen = {"127.0.0.1:4317"};
   grpc.max_concurrent_streams = 256;
+  disk_queue.directory = ".weft/spans";
 }
 
 absl::Status Config::Validate() const {
@@ -61,6 +82,13 @@ absl::Status Config::Validate() const {
         "collector.max_request_bytes: {} is more than memory_limit_bytes ({}), so the largest "
         "requests could never be taken",
         max_request_bytes, memory_limit_bytes);
+  }
+  if (!disk_queue.directory.empty() && (disk_queue.segment_bytes > disk_queue.max_bytes / 2 ||
+                                        max_request_bytes > disk_queue.max_bytes / 2)) {
+    return InvalidArgument(
+        "collector.disk_queue.max_bytes: {} is less than twice segment_bytes ({}) or "
+        "max_request_bytes ({})",
+        disk_queue.max_bytes, disk_queue.segment_bytes, max_request_bytes);
   }
   if (export_options.backoff.initial > export_options.backoff.maximum) {
     return InvalidArgument("collector.export.initial_backoff: more than max_backoff");
@@ -85,6 +113,8 @@ void Bind(config::Binder& binder, Config& config) {
                  [&](config::Binder& inner) { BindLimits(inner, config.limits); });
   binder.Section("batch", "how spans are joined before they are sent on",
                  [&](config::Binder& inner) { BindBatch(inner, config.batch); });
+  binder.Section("disk_queue", "where accepted spans outlive a crash until they are sent on",
+                 [&](config::Binder& inner) { BindDiskQueue(inner, config.disk_queue); });
   binder.Section("export", "where spans are sent on to",
                  [&](config::Binder& inner) { BindExport(inner, config); });
   binder.Section("tls", "transport security of OTLP over gRPC",

@@ -12,6 +12,7 @@
 #include "libs/spans/batcher.h"
 #include "libs/spans/check.h"
 #include "libs/spans/export_queue.h"
+#include "libs/spans/segment_log.h"
 
 namespace weft::config {
 class Binder;
@@ -26,6 +27,7 @@ struct Config {
   uint64_t max_request_bytes = uint64_t{4} << 20;  // unpacked
   uint64_t memory_limit_bytes = uint64_t{256} << 20;
   spans::Limits limits;
+  spans::SegmentLogOptions disk_queue;  // directory empty: accepted spans are in memory only
   spans::BatcherOptions batch;
   rpc::ChannelOptions destination;  // target empty: spans go nowhere else
   spans::ExportOptions export_options;

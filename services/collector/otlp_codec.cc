@@ -209,6 +209,12 @@ absl::StatusOr<spans::Spans> ParseOtlpProto(std::string_view bytes) {
   return FromProto(request);
 }
 
+std::string SerializeOtlpProto(const spans::Spans& spans) {
+  TraceRequest request;
+  ToProto(spans, request);
+  return request.SerializeAsString();
+}
+
 std::string ResponseProto(size_t rejected, const std::string& reason) {
   service::ExportTraceServiceResponse response;
   if (rejected > 0) {

@@ -23,6 +23,8 @@ void ToProto(const spans::Spans& spans, TraceRequest& request);
 
 // The binary form. INVALID_ARGUMENT when it does not parse.
 absl::StatusOr<spans::Spans> ParseOtlpProto(std::string_view bytes);
+// The bytes of an ExportTraceServiceRequest.
+std::string SerializeOtlpProto(const spans::Spans& spans);
 
 // Bodies of answers over HTTP: ExportTraceServiceResponse and google.rpc.Status.
 std::string ResponseProto(size_t rejected, const std::string& reason);

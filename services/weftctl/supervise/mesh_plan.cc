@@ -181,6 +181,7 @@ void PlanJaeger(const PlanOptions& options, MeshPlan& plan) {
 absl::Status PlanCollector(const PlanOptions& options, const config::Value& file, MeshPlan& plan,
                            std::string& otlp_endpoint) {
   Instance collector(options, file, "collector", "collector");
+  collector.Default("collector.disk_queue.directory", options.home.root + "/spans");
   if (!options.jaeger.empty()) {
     collector.Override("collector.export.endpoint", fmt::format("127.0.0.1:{}", kJaegerOtlpPort));
   }

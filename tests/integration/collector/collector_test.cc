@@ -14,6 +14,7 @@
 #include "libs/spans/otlp_json.h"
 #include "services/collector/otlp_codec.h"
 #include "tests/integration/collector/otlp_client.h"
+#include "tests/integration/collector/span_file.h"
 #include "tests/support/catch.h"
 #include "tests/support/raw_http.h"
 #include "tests/support/temp_dir.h"
@@ -47,6 +48,7 @@ struct Running {
     config.otlp_http_listen = "127.0.0.1:0";
     config.admin_listen = "127.0.0.1:0";
     config.file = dir.File("spans.jsonl");
+    config.disk_queue.directory = dir.File("queue");
     config.batch.max_wait = 5ms;
     if (change) change(config);
     auto started = Collector::Start(config, registry);
@@ -59,24 +61,7 @@ struct Running {
   test::RawHttp::Answer Post(const std::string& body, const std::string& headers) const {
     return HttpRequest(collector->http_port(), "POST", "/v1/traces", body, headers);
   }
-  // Everything in the file, once it has that many spans.
-  spans::Spans WaitSpans(size_t count) const {
-    spans::Spans all;
-    for (int i = 0; i < 1000; ++i) {
-      all.clear();
-      std::ifstream in(config.file);
-      for (std::string line; std::getline(in, line);) {
-        if (in.eof()) break;  // a line without its end is still being written
-        auto spans = spans::ParseOtlpJson(line);
-        REQUIRE(spans.ok());
-        for (auto& resource : *spans) all.push_back(std::move(resource));
-      }
-      if (spans::CountSpans(all) >= count) return all;
-      std::this_thread::sleep_for(10ms);
-    }
-    FAIL("the spans did not come");
-    return all;
-  }
+  spans::Spans WaitSpans(size_t count) const { return WaitSpansIn(config.file, count); }
   double Metric(const std::string& series) const {
     const std::string text = "\n" + registry.Expose();
     const size_t at = text.find("\n" + series + " ");
@@ -97,7 +82,7 @@ TEST_CASE("Our OTLP messages are wire compatible with the public ones", "[collec
   REQUIRE(span.links.at(0).flags == 0x101);
   REQUIRE(span.attributes.size() == 8);
   // Nothing is lost on the way back: the bytes are the ones that the public package wrote.
-  REQUIRE(SerializeOtlp(*from_proto) == binary);
+  REQUIRE(SerializeOtlpProto(*from_proto) == binary);
   REQUIRE(ResponseProto(2, "span_id: must have 8 bytes, not all zero") ==
           Golden("export_response.bin"));
 }
@@ -157,7 +142,8 @@ TEST_CASE("The collector answers bad requests with a status in the request's for
   REQUIRE(HttpRequest(running.collector->http_port(), "GET", "/v1/traces").status == 405);
   REQUIRE(HttpRequest(running.collector->http_port(), "POST", "/v1/logs", "{}", kJson).status ==
           404);
-  REQUIRE_FALSE(ExportOverGrpc(running.grpc(), SerializeOtlp(ManySpans(300)), false).status.ok());
+  REQUIRE_FALSE(
+      ExportOverGrpc(running.grpc(), SerializeOtlpProto(ManySpans(300)), false).status.ok());
   REQUIRE(running.Metric("weft_collector_spans_received_total{transport=\"http\"}") == 0);
 }
 
@@ -165,7 +151,7 @@ TEST_CASE("The collector reports spans that it rejects as partial success", "[co
   Running running;
   spans::Spans spans = ManySpans(3);
   spans[0].scopes[0].spans[1].trace_id = "bad";
-  const GrpcAnswer over_grpc = ExportOverGrpc(running.grpc(), SerializeOtlp(spans), false);
+  const GrpcAnswer over_grpc = ExportOverGrpc(running.grpc(), SerializeOtlpProto(spans), false);
   REQUIRE(over_grpc.status.ok());
   REQUIRE(over_grpc.rejected == 1);
   REQUIRE(over_grpc.reason == "trace_id: must have 16 bytes, not all zero");
@@ -179,8 +165,16 @@ TEST_CASE("The collector reports spans that it rejects as partial success", "[co
 
 TEST_CASE("A full collector refuses with a time to wait, and loses nothing it took",
           "[collector]") {
+  const bool on_disk = GENERATE(false, true);
+  CAPTURE(on_disk);
   // Nobody listens at the destination, so that the spans pile up.
-  Running running([](Config& config) {
+  Running running([on_disk](Config& config) {
+    if (on_disk) {
+      config.disk_queue.max_bytes = 1 << 20;
+      config.disk_queue.segment_bytes = 64 << 10;
+    } else {
+      config.disk_queue.directory.clear();
+    }
     config.destination.target = "unix:/tmp/weft-nobody-listens-here.sock";
     config.export_options.queue_batches = 1;
     config.export_options.senders = 1;
@@ -189,7 +183,7 @@ TEST_CASE("A full collector refuses with a time to wait, and loses nothing it to
     config.memory_limit_bytes = 1 << 20;
     config.drain_timeout = 100ms;
   });
-  const std::string request = SerializeOtlp(ManySpans(300));
+  const std::string request = SerializeOtlpProto(ManySpans(300));
   double taken = 0;
   GrpcAnswer refused;
   for (int i = 0; i < 100 && refused.status.ok(); ++i) {
@@ -205,7 +199,19 @@ TEST_CASE("A full collector refuses with a time to wait, and loses nothing it to
   running.collector->Shutdown();
   const double failed = running.Metric("weft_collector_spans_failed_total{exporter=\"otlp\"}") +
                         running.Metric("weft_collector_spans_failed_total{exporter=\"batcher\"}");
-  REQUIRE(failed == taken);
+  REQUIRE(failed == (on_disk ? 0 : taken));
+  if (!on_disk) return;
+  running.collector.reset();
+  Config config = running.config;
+  config.destination.target.clear();
+  config.drain_timeout = 30s;
+  telemetry::Registry registry;
+  auto next = Collector::Start(config, registry);
+  REQUIRE(next.ok());
+  (*next)->Shutdown();
+  const std::string sent = "weft_collector_spans_exported_total{exporter=\"file\"} ";
+  REQUIRE(registry.Expose().find(sent + std::to_string(static_cast<int>(taken)) + "\n") !=
+          std::string::npos);
 }
 
 TEST_CASE("Spans travel through a chain of collectors, also one that comes late", "[collector]") {
@@ -218,13 +224,32 @@ TEST_CASE("Spans travel through a chain of collectors, also one that comes late"
     config.export_options.backoff = {10ms, 50ms, 2.0, 0.2};
     config.file.clear();
   });
-  REQUIRE(ExportOverGrpc(first.grpc(), SerializeOtlp(ManySpans(50)), false).status.ok());
+  REQUIRE(ExportOverGrpc(first.grpc(), SerializeOtlpProto(ManySpans(50)), false).status.ok());
   std::this_thread::sleep_for(100ms);
   Running second([&](Config& config) { config.grpc.listen = {socket}; });
   REQUIRE(spans::CountSpans(second.WaitSpans(50)) == 50);
   first.collector->Shutdown();
   REQUIRE(first.Metric("weft_collector_spans_exported_total{exporter=\"otlp\"}") == 50);
   REQUIRE(first.Metric("weft_collector_export_retries_total{exporter=\"otlp\"}") > 0);
+}
+
+TEST_CASE("The collector's disk queue shows in its metrics, and its folder has one owner",
+          "[collector]") {
+  Running running;
+  REQUIRE(running.Post(Golden("export_request.bin"), kProto).status == 200);
+  running.WaitSpans(2);
+  REQUIRE(running.Metric("weft_collector_disk_queue_limit_bytes") == 256 << 20);
+  REQUIRE(running.Metric("weft_collector_disk_queue_bytes") > 0);
+  REQUIRE(running.Metric("weft_collector_disk_queue_write_errors_total") == 0);
+  Config config = running.config;
+  telemetry::Registry registry;
+  const auto second = Collector::Start(config, registry);
+  REQUIRE(Message(second.status()).find("disk_queue.directory") != std::string_view::npos);
+  config.disk_queue.directory.clear();
+  config.disk_queue.max_bytes = 1 << 20;
+  REQUIRE(config.Validate().ok());
+  config.disk_queue.directory = "x";
+  REQUIRE(Message(config.Validate()).find("disk_queue.max_bytes") != std::string_view::npos);
 }
 
 TEST_CASE("Shutdown sends on what was accepted a moment ago", "[collector]") {
@@ -253,6 +278,7 @@ TEST_CASE("The collector says which address it cannot have", "[collector]") {
   Running running;
   Config config = running.config;
   config.grpc.listen = {running.grpc()};
+  config.disk_queue.directory.clear();
   telemetry::Registry registry;
   const auto second = Collector::Start(config, registry);
   INFO(ToString(second.status()));

@@ -41,12 +41,6 @@ GrpcAnswer ExportOverGrpc(const std::string& address, const std::string& request
   return answer;
 }
 
-std::string SerializeOtlp(const spans::Spans& spans) {
-  service::ExportTraceServiceRequest message;
-  ToProto(spans, message);
-  return message.SerializeAsString();
-}
-
 spans::Spans ManySpans(size_t count) {
   spans::ResourceSpans resource;
   resource.resource.push_back({"service.name", {std::string("many")}});

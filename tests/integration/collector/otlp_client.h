@@ -22,8 +22,6 @@ struct GrpcAnswer {
 // Sends a serialized ExportTraceServiceRequest.
 GrpcAnswer ExportOverGrpc(const std::string& address, const std::string& request, bool gzip);
 
-std::string SerializeOtlp(const spans::Spans& spans);
-
 // `count` valid spans of one resource, with about 200 bytes each.
 spans::Spans ManySpans(size_t count);
 

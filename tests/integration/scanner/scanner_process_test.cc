@@ -1,9 +1,6 @@
 // weft-scanner as a process: configuration, health, SIGTERM.
-#include <fcntl.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -14,6 +11,7 @@
 
 #include "libs/base/ids.h"
 #include "tests/support/catch.h"
+#include "tests/support/process.h"
 #include "weft/v1/scanner.grpc.pb.h"
 
 namespace weft::scanner {
@@ -21,41 +19,14 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class Process {
- public:
-  explicit Process(std::vector<std::string> arguments, const std::string& output) {
-    arguments.insert(arguments.begin(), WEFT_SCANNER_BINARY);
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    pid_ = fork();
-    REQUIRE(pid_ >= 0);
-    if (pid_ == 0) {
-      const int fd = open(output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-      dup2(fd, 1);
-      dup2(fd, 2);
-      execv(argv[0], argv.data());
-      _exit(127);
-    }
-  }
-  ~Process() {
-    if (pid_ > 0) {
-      kill(pid_, SIGKILL);
-      waitpid(pid_, nullptr, 0);
-    }
-  }
-  void Signal(int signal) const { kill(pid_, signal); }
-  // The exit code, or 128 + signal.
-  int Wait() {
-    int status = 0;
-    waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
+using testing::Process;
 
- private:
-  pid_t pid_ = -1;
-};
+constexpr std::chrono::seconds kEnd{60};
+
+std::vector<std::string> Scanner(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), WEFT_SCANNER_BINARY);
+  return arguments;
+}
 
 struct Directory {
   std::filesystem::path path =
@@ -76,11 +47,11 @@ TEST_CASE("weft-scanner serves on its socket and ends in order on SIGTERM", "[sc
      kinds: [code], bad: [forbidden]}
 )";
   const std::string socket = "unix:" + directory.File("s.sock");
-  Process process(
-      {"--set", "scanner.listen=[\"" + socket + "\"]", "--set", "scanner.admin_listen=127.0.0.1:0",
-       "--set", "scanner.rules_directory=" + directory.path.string(), "--set",
-       "telemetry.traces.enabled=false"},
-      directory.File("log"));
+  Process process(Scanner({"--set", "scanner.listen=[\"" + socket + "\"]", "--set",
+                           "scanner.admin_listen=127.0.0.1:0", "--set",
+                           "scanner.rules_directory=" + directory.path.string(), "--set",
+                           "telemetry.traces.enabled=false"}),
+                  directory.File("log"));
   const auto channel = grpc::CreateChannel(socket, grpc::InsecureChannelCredentials());
   REQUIRE(channel->WaitForConnected(std::chrono::system_clock::now() + 30s));
   const auto stub = v1::ScannerService::NewStub(channel);
@@ -97,27 +68,27 @@ TEST_CASE("weft-scanner serves on its socket and ends in order on SIGTERM", "[sc
   REQUIRE(response.findings_size() == 2);
   CHECK(response.findings(0).rule() == "own.rule");
   process.Signal(SIGTERM);
-  const int code = process.Wait();
+  const auto code = process.Wait(kEnd);
   INFO(directory.Read("log"));
   CHECK(code == 0);
 }
 
 TEST_CASE("weft-scanner refuses a bad configuration with exit code 2", "[scanner]") {
   const Directory directory;
-  Process process({"--set", "scanner.window_bytes=1"}, directory.File("log"));
-  CHECK(process.Wait() == 2);
+  Process process(Scanner({"--set", "scanner.window_bytes=1"}), directory.File("log"));
+  CHECK(process.Wait(kEnd) == 2);
   CHECK(directory.Read("log").find("window_bytes") != std::string::npos);
 }
 
 TEST_CASE("weft-scanner names the rule that it cannot load", "[scanner]") {
   const Directory directory;
   std::ofstream(directory.File("own.yaml")) << "rules:\n  - {id: own}\n";
-  Process process({"--set", "scanner.listen=[\"unix:" + directory.File("s.sock") + "\"]", "--set",
-                   "scanner.admin_listen=127.0.0.1:0", "--set",
-                   "scanner.rules_directory=" + directory.path.string(), "--set",
-                   "telemetry.traces.enabled=false"},
+  Process process(Scanner({"--set", "scanner.listen=[\"unix:" + directory.File("s.sock") + "\"]",
+                           "--set", "scanner.admin_listen=127.0.0.1:0", "--set",
+                           "scanner.rules_directory=" + directory.path.string(), "--set",
+                           "telemetry.traces.enabled=false"}),
                   directory.File("log"));
-  CHECK(process.Wait() == 1);
+  CHECK(process.Wait(kEnd) == 1);
   CHECK(directory.Read("log").find("own.yaml:2") != std::string::npos);
 }
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "libs/rpc/stream_session.h"
-#include "tests/integration/scheduler/process.h"
+#include "tests/support/process.h"
 #include "weft/v1/scheduler.grpc.pb.h"
 #include "weft/v1/worker.grpc.pb.h"
 
