@@ -44,4 +44,12 @@ MappedFile::~MappedFile() {
   if (!contents_.empty()) ::munmap(const_cast<char*>(contents_.data()), contents_.size());
 }
 
+void ReleasePages(const void* data, uint64_t bytes) {
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  const uint64_t begin = (address + page - 1) / page * page;
+  const uint64_t end = (address + bytes) / page * page;
+  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 }  // namespace weft

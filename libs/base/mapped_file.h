@@ -3,6 +3,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,5 +33,9 @@ class MappedFile {
  private:
   std::string_view contents_;
 };
+
+// Lets the kernel take back the pages that lie wholly inside a part of a mapped file; they return
+// when they are touched.
+void ReleasePages(const void* data, uint64_t bytes);
 
 }  // namespace weft

@@ -1,12 +1,11 @@
 #include "libs/model/gguf_source.h"
 
 #include <openssl/evp.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <array>
 
 #include "libs/base/ids.h"
+#include "libs/base/mapped_file.h"
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
 
@@ -42,11 +41,7 @@ std::string GgufSource::Sha256() const {
 uint64_t GgufSource::bytes() const { return file_->file_bytes(); }
 
 void GgufSource::Release(const uint8_t* data, uint64_t bytes) const {
-  if (!mapped_) return;
-  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t begin = (reinterpret_cast<uintptr_t>(data) + page - 1) / page * page;
-  const uint64_t end = (reinterpret_cast<uintptr_t>(data) + bytes) / page * page;
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  if (mapped_) ReleasePages(data, bytes);
 }
 
 }  // namespace weft

@@ -17,10 +17,12 @@ struct ModelSource {
   ModelConfig config;
   std::shared_ptr<const TensorSource> tensors;
 
-  // A GGUF file; the error names the path.
+  // A GGUF file, or a Hugging Face folder: config.json, generation_config.json if it is there, and
+  // safetensors. Errors name the path.
   static absl::StatusOr<ModelSource> Open(const std::string& path);
   // `mapped`: the file was opened from a path, so pages of it that were repacked can be given back.
   static absl::StatusOr<ModelSource> FromGguf(std::shared_ptr<const GgufFile> file, bool mapped);
+  static absl::StatusOr<ModelSource> FromHuggingFace(const std::string& folder);
 };
 
 }  // namespace weft

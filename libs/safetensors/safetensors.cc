@@ -257,6 +257,10 @@ absl::StatusOr<std::shared_ptr<const SafetensorsFile>> SafetensorsFile::FromByte
   return std::shared_ptr<const SafetensorsFile>(std::move(file));
 }
 
+void SafetensorsFile::Release(const uint8_t* data, uint64_t bytes) const {
+  if (owned_.empty()) ReleasePages(data, bytes);
+}
+
 const SafetensorsFile::Tensor* SafetensorsFile::Find(std::string_view name) const {
   const auto it = std::lower_bound(
       tensors_.begin(), tensors_.end(), name,

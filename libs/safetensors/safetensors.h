@@ -58,6 +58,9 @@ class SafetensorsFile {
   std::string_view contents() const { return contents_; }          // all bytes of the file
   const std::vector<Tensor>& tensors() const { return tensors_; }  // sorted by name
   const Tensor* Find(std::string_view name) const;                 // null when absent
+  // Part of a tensor has been copied: the kernel may take back its pages (they return when
+  // touched). Does nothing for a file in memory.
+  void Release(const uint8_t* data, uint64_t bytes) const;
   // `__metadata__`, sorted by key.
   const std::vector<std::pair<std::string, std::string>>& metadata() const { return metadata_; }
 

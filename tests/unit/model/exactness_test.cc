@@ -1,6 +1,5 @@
 // Batch, chunking, threads, page size and instruction set leave no trace in the bits.
 #include <algorithm>
-#include <cstring>
 #include <random>
 
 #include "libs/device/cpu_features.h"
@@ -12,6 +11,8 @@
 namespace weft {
 namespace {
 
+using test::LogitsInChunks;
+using test::SameBits;
 using test::SequenceRunner;
 using test::TinyModel;
 
@@ -29,36 +30,20 @@ std::vector<int32_t> RandomTokens(int32_t count, uint32_t seed) {
   return out;
 }
 
-bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
-std::vector<float> InChunks(Model& model, const std::vector<int32_t>& tokens, size_t chunk,
-                            int32_t block_tokens) {
-  SequenceRunner runner(model, 1, static_cast<int32_t>(tokens.size()), block_tokens);
-  std::vector<float> logits;
-  for (size_t i = 0; i < tokens.size(); i += chunk) {
-    const auto begin = tokens.begin() + static_cast<int64_t>(i);
-    runner.Add(0, {begin, begin + static_cast<int64_t>(std::min(chunk, tokens.size() - i))});
-    const std::vector<float> part = runner.Step();
-    logits.insert(logits.end(), part.begin(), part.end());
-  }
-  return logits;
-}
-
 TEST_CASE("Every weight type gives the same bits on all levels, threads, chunks and pages",
           "[model]") {
   TinyModel tiny;
   tiny.type = GENERATE(from_range(std::begin(kTypes), std::end(kTypes)));
   const std::vector<int32_t> tokens = RandomTokens(75, 1);
   const auto scalar = LoadTiny(tiny, {.isa = "scalar", .threads = 1});
-  const std::vector<float> expected = InChunks(*scalar, tokens, 75, 64);
+  const std::vector<float> expected = LogitsInChunks(*scalar, tokens, 75, 64);
   for (const Isa isa : AvailableIsas()) {
     for (const int threads : {1, 2, 4}) {
       const auto model = LoadTiny(tiny, {.isa = std::string(Name(isa)), .threads = threads});
       for (const auto& [chunk, page] : {std::pair{1, 64}, {13, 16}, {64, 128}, {75, 48}}) {
         if (isa == Isa::kScalar && chunk == 1) continue;
-        REQUIRE(SameBits(InChunks(*model, tokens, static_cast<size_t>(chunk), page), expected));
+        REQUIRE(
+            SameBits(LogitsInChunks(*model, tokens, static_cast<size_t>(chunk), page), expected));
       }
     }
   }
@@ -73,7 +58,7 @@ TEST_CASE("A sequence's bits do not depend on the others in its batches", "[mode
   std::vector<std::vector<float>> alone;
   for (uint32_t s = 0; s < kSequences; ++s) {
     tokens.push_back(RandomTokens(70 + static_cast<int32_t>(s), s + 10));
-    alone.push_back(InChunks(*model, tokens.back(), tokens.back().size(), 64));
+    alone.push_back(LogitsInChunks(*model, tokens.back(), tokens.back().size(), 64));
   }
   // Random interleavings of prefill chunks and decode rows.
   for (uint32_t seed = 0; seed < 4; ++seed) {
@@ -114,7 +99,7 @@ TEST_CASE("A sequence's bits do not depend on the others in its batches", "[mode
 TEST_CASE("Rows that want no logits change nothing for those that do", "[model]") {
   const auto model = LoadTiny({}, {.threads = 1});
   const std::vector<int32_t> tokens = RandomTokens(20, 3);
-  const std::vector<float> all = InChunks(*model, tokens, 20, 64);
+  const std::vector<float> all = LogitsInChunks(*model, tokens, 20, 64);
   SequenceRunner runner(*model, 1, 20);
   runner.Add(0, tokens, /*all_logits=*/false);
   REQUIRE(SameBits(runner.Step(), {all.end() - 300, all.end()}));
@@ -127,7 +112,7 @@ TEST_CASE("Rows that want no logits change nothing for those that do", "[model]"
 TEST_CASE("Pages are shared: a sequence may continue from another's", "[model]") {
   const auto model = LoadTiny({}, {.threads = 2});
   const std::vector<int32_t> tokens = RandomTokens(90, 4);
-  const std::vector<float> expected = InChunks(*model, tokens, 90, 64);
+  const std::vector<float> expected = LogitsInChunks(*model, tokens, 90, 64);
   REQUIRE(model->AllocateKv(4, 64).ok());
   const auto batch = [&](const std::vector<int32_t>& table, int32_t begin, int32_t end) {
     StepBatch out;
@@ -156,8 +141,8 @@ TEST_CASE("The fast table follows the oracle for every weight type", "[model]") 
   const std::vector<int32_t> tokens = RandomTokens(40, 2);
   const auto ref = LoadTiny(tiny, {.table = ModelOptions::Table::kRef, .threads = 2});
   const auto fast = LoadTiny(tiny, {.threads = 2});
-  const std::vector<float> expected = InChunks(*ref, tokens, 40, 64);
-  const std::vector<float> actual = InChunks(*fast, tokens, 40, 64);
+  const std::vector<float> expected = LogitsInChunks(*ref, tokens, 40, 64);
+  const std::vector<float> actual = LogitsInChunks(*fast, tokens, 40, 64);
   double error = 0;
   double power = 0;
   for (size_t i = 0; i < expected.size(); ++i) {

@@ -1,7 +1,9 @@
 // Runs token sequences through a Model: pages, slots and batches.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <numeric>
 #include <vector>
 
@@ -67,5 +69,23 @@ class SequenceRunner {
   std::vector<State> states_;
   StepBatch batch_;
 };
+
+// The logits of every position of one sequence that is fed `chunk` tokens at a time.
+inline std::vector<float> LogitsInChunks(Model& model, const std::vector<int32_t>& tokens,
+                                         size_t chunk, int32_t block_tokens) {
+  SequenceRunner runner(model, 1, static_cast<int32_t>(tokens.size()), block_tokens);
+  std::vector<float> logits;
+  for (size_t i = 0; i < tokens.size(); i += chunk) {
+    const auto begin = tokens.begin() + static_cast<int64_t>(i);
+    runner.Add(0, {begin, begin + static_cast<int64_t>(std::min(chunk, tokens.size() - i))});
+    const std::vector<float> part = runner.Step();
+    logits.insert(logits.end(), part.begin(), part.end());
+  }
+  return logits;
+}
+
+inline bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
 
 }  // namespace weft::test
