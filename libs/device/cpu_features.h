@@ -13,6 +13,7 @@ enum class Isa {
   kScalar,  // portable C++
   kAvx2,    // AVX2, FMA, F16C
   kAvx512,  // AVX-512 F, BW, VL, DQ and VNNI
+  kAmx,     // kAvx512 and AMX int8 tiles, granted by the operating system
 };
 
 std::string_view Name(Isa isa);
@@ -20,9 +21,9 @@ std::string_view Name(Isa isa);
 // The levels that this machine and this build have, ascending. Thread safe.
 const std::vector<Isa>& AvailableIsas();
 
-// "scalar", "avx2", "avx512"; or "auto" (or empty): the environment variable WEFT_ISA if set, else
-// the best available. kInvalidArgument for other names, kFailedPrecondition for a level that this
-// machine lacks.
+// "scalar", "avx2", "avx512", "amx"; or "auto" (or empty): the environment variable WEFT_ISA if
+// set, else the best available. kInvalidArgument for other names, kFailedPrecondition for a level
+// that this machine lacks.
 absl::StatusOr<Isa> ResolveIsa(std::string_view name);
 
 // Processors this process may run on (its affinity mask), at least 1.

@@ -25,7 +25,7 @@ struct ModelOptions {
   };
   Table table = Table::kCpu;
 
-  // "auto", "scalar", "avx2" or "avx512": the instruction set of the kCpu table. "auto" takes the
+  // "auto", "scalar", "avx2", "avx512" or "amx": the instruction set of the kCpu table. "auto" takes the
   // environment variable WEFT_ISA, else the best this machine has. One it lacks is an error.
   std::string isa = "auto";
 
@@ -62,7 +62,7 @@ class Model final : public ModelRunner {
   uint64_t memory_bytes() const override;
 
   int32_t threads() const;
-  std::string isa() const;  // "avx512", "avx2", "scalar" or "ref"
+  std::string isa() const;  // "amx", "avx512", "avx2", "scalar" or "ref"
 
  private:
   struct State;

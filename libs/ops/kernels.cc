@@ -6,10 +6,12 @@ extern const Kernels kScalarKernels;
 #if defined(WEFT_X86_KERNELS)
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAmxKernels;
 #endif
 
 const Kernels& GetKernels(Isa isa) {
 #if defined(WEFT_X86_KERNELS)
+  if (isa == Isa::kAmx) return kAmxKernels;
   if (isa == Isa::kAvx512) return kAvx512Kernels;
   if (isa == Isa::kAvx2) return kAvx2Kernels;
 #endif

@@ -1,6 +1,6 @@
-// The avx512 kernels. This file alone is compiled with that level's options, and everything in it
-// is a template over its own Simd type: no function of it can replace another file's copy at link
-// time.
+// The avx512 kernels, and the set of the amx level, which differs in its products alone. This file
+// alone is compiled with that level's options, and everything in it is a template over its own Simd
+// type: no function of it can replace another file's copy at link time.
 #include "libs/ops/attention_kernels.h"
 #include "libs/ops/kernels.h"
 #include "libs/ops/matmul_kernels.h"
@@ -9,10 +9,23 @@
 
 namespace weft::cpu {
 
+void AmxMatmulRows(const MatmulArgs& args);  // kernels_amx.cc
+
 extern const Kernels kAvx512Kernels;
+extern const Kernels kAmxKernels;
 const Kernels kAvx512Kernels = {
     .isa = Isa::kAvx512,
     .matmul = Matmul<SimdAvx512>,
+    .rms_norm = RmsNorm<SimdAvx512>,
+    .add = Add<SimdAvx512>,
+    .quantize = Quantize<SimdAvx512>,
+    .swiglu = SwiGlu<SimdAvx512>,
+    .rope_cache = RopeCache<SimdAvx512>,
+    .attention = Attention<SimdAvx512>::Run,
+};
+const Kernels kAmxKernels = {
+    .isa = Isa::kAmx,
+    .matmul = AmxMatmulRows,
     .rms_norm = RmsNorm<SimdAvx512>,
     .add = Add<SimdAvx512>,
     .quantize = Quantize<SimdAvx512>,

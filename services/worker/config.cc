@@ -29,10 +29,13 @@ void Bind(config::Binder& b, Config& c) {
                           m.Text("path", &entry.path, "GGUF file", 1);
                           m.Text("id", &entry.id, "the name clients use", 0, 200);
                         });
-  b.Choice<std::string>(
-      "isa", &c.isa,
-      {{"auto", "auto"}, {"scalar", "scalar"}, {"avx2", "avx2"}, {"avx512", "avx512"}},
-      "instruction set of the kernels");
+  b.Choice<std::string>("isa", &c.isa,
+                        {{"auto", "auto"},
+                         {"scalar", "scalar"},
+                         {"avx2", "avx2"},
+                         {"avx512", "avx512"},
+                         {"amx", "amx"}},
+                        "instruction set of the kernels");
   b.Int("threads", &c.threads, 0, 1024, "threads of one model's engine; 0 = one per core");
   b.Int("max_sequences", &c.max_sequences, 1, 4096, "sequences that run at once");
   b.Int("token_budget", &c.token_budget, 1, 65'536,
