@@ -146,7 +146,7 @@ void RowKernels(const cpu::Kernels& kernels) {
   std::vector<float> out(1536);
   Report(kernels, "quantize 1536", 0, [&] { kernels.quantize(x.values.data(), 1536, x.view); });
   Report(kernels, "swiglu 1536", 0,
-         [&] { kernels.swiglu(x.values.data(), x.values.data(), 1536, out.data()); });
+         [&] { kernels.activate(Activation::kSilu, x.values.data(), x.values.data(), 1536, out.data()); });
   Report(kernels, "rms_norm 1536", 0,
          [&] { kernels.rms_norm(x.values.data(), x.values.data(), 1536, 1e-5f, out.data()); });
 }

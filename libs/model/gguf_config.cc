@@ -1,7 +1,10 @@
 // ModelConfig from GGUF metadata.
 // Keys: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+#include <cmath>
+#include <iterator>
 #include <limits>
 #include <optional>
+#include <vector>
 
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
@@ -11,6 +14,7 @@ namespace weft {
 namespace {
 
 constexpr int64_t kMaxVocab = 1 << 24;  // see model_config.cc
+constexpr int32_t kMaxLayers = 1024;
 
 // Reads keys, remembering the first error, so that the list of keys reads as a list.
 class Reader {
@@ -91,15 +95,138 @@ absl::StatusOr<int32_t> VocabularySize(const GgufFile& file, Reader& reader) {
   return static_cast<int32_t>(rows);
 }
 
+using Kind = RopeScaling::Kind;
+
+void ReadRopeScaling(const GgufFile& file, Reader& reader, ModelConfig& config) {
+  RopeScaling& scaling = config.rope_scaling;
+  const std::string type = reader.Text(reader.Key("rope.scaling.type"));
+  scaling.original_context = reader.Count("rope.scaling.original_context_length", 0);
+  scaling.attention_factor = reader.Real("rope.scaling.attn_factor", 0.0f);
+  if (file.FindTensor("rope_factors_long.weight") != nullptr || type == "longrope") {
+    scaling.kind = Kind::kLongRope;
+  } else if (type == "linear") {
+    scaling.kind = Kind::kLinear;
+    scaling.factor = reader.Real("rope.scaling.factor");
+  } else if (type == "yarn") {
+    scaling.kind = Kind::kYarn;
+    scaling.factor = reader.Real("rope.scaling.factor");
+    scaling.beta_fast = reader.Real("rope.scaling.yarn_beta_fast", scaling.beta_fast);
+    scaling.beta_slow = reader.Real("rope.scaling.yarn_beta_slow", scaling.beta_slow);
+    scaling.attention_factor = reader.Real("rope.scaling.yarn_attn_factor", 0.0f);
+  } else if (type.empty() && reader.Has("rope.scale_linear")) {
+    scaling.kind = Kind::kLinear;
+    scaling.factor = reader.Real("rope.scale_linear");
+  } else if (!type.empty() && type != "none") {
+    reader.Fail(
+        Unimplemented("{}: \"{}\" is not supported, only none, linear, yarn and longrope (llama3 "
+                      "comes as the tensor rope_freqs.weight)",
+                      reader.Key("rope.scaling.type"), type));
+  }
+}
+
+// [layers], 1 in every layer whose index modulo `period` is not `period` - 1.
+std::vector<uint8_t> AllButEvery(int32_t period, int32_t layers) {
+  std::vector<uint8_t> out;
+  for (int32_t i = 0; i < layers; ++i) out.push_back((i + 1) % period != 0 ? 1 : 0);
+  return out;
+}
+
+// What a family does that its metadata does not say.
+void Llama(Reader&, ModelConfig&) {}
+
+void SmolLm3(Reader&, ModelConfig& config) { config.rope_layers = AllButEvery(4, config.layers); }
+
+void Halves(Reader&, ModelConfig& config) { config.rope_pairing = RopePairing::kHalves; }
+
+void Granite(Reader& reader, ModelConfig& config) {
+  config.embedding_scale = reader.Real("embedding_scale", 1.0f);
+  config.residual_scale = reader.Real("residual_scale", 1.0f);
+  config.logit_scale = 1.0f / reader.Real("logit_scale", 1.0f);
+}
+
+void StarCoder2(Reader& reader, ModelConfig& config) {
+  Halves(reader, config);
+  config.gated_ffn = false;
+  config.activation = Activation::kGeluTanh;
+}
+
+void StarCoder(Reader&, ModelConfig& config) {
+  config.learned_positions = true;
+  config.rope_dim = 0;
+  config.gated_ffn = false;
+  config.activation = Activation::kGeluTanh;
+}
+
+void Gemma(Reader& reader, ModelConfig& config) {
+  Halves(reader, config);
+  config.activation = Activation::kGeluTanh;
+  config.embedding_scale = std::sqrt(static_cast<float>(config.hidden));
+}
+
+// The largest of a generation scales queries by its hidden size per head, not by its head_dim; the
+// metadata does not say so, the number of layers tells.
+void ScaleOfLargest(int32_t layers, ModelConfig& config) {
+  if (config.layers != layers || config.attention_scale > 0) return;
+  const auto heads = static_cast<float>(config.heads);
+  config.attention_scale = std::sqrt(heads / static_cast<float>(config.hidden));
+}
+
+void Gemma2(Reader& reader, ModelConfig& config) {
+  Gemma(reader, config);
+  config.post_norms = true;
+  config.attention_softcap = reader.Real("attn_logit_softcapping", 50.0f);
+  config.logit_softcap = reader.Real("final_logit_softcapping", 30.0f);
+  config.sliding_layers = AllButEvery(2, config.layers);
+  ScaleOfLargest(46, config);
+}
+
+void Gemma3(Reader& reader, ModelConfig& config) {
+  Gemma(reader, config);
+  config.post_norms = true;
+  config.logit_softcap = reader.Real("final_logit_softcapping", 0.0f);
+  config.sliding_layers = AllButEvery(6, config.layers);
+  config.rope_base_sliding = reader.Real("rope.freq_base_swa", 10000.0f);
+  if (!reader.Has("rope.freq_base")) config.rope_base = 1e6f;
+  ScaleOfLargest(62, config);
+}
+
+struct Family {
+  std::string_view architecture;
+  NormKind norm;
+  void (*complete)(Reader&, ModelConfig&);
+};
+constexpr Family kFamilies[] = {
+    {"llama", NormKind::kRms, Llama},
+    {"smollm3", NormKind::kRms, SmolLm3},
+    {"qwen2", NormKind::kRms, Halves},
+    {"qwen3", NormKind::kRms, Halves},
+    {"granite", NormKind::kRms, Granite},
+    {"phi3", NormKind::kRms, Halves},
+    {"starcoder2", NormKind::kLayer, StarCoder2},
+    {"starcoder", NormKind::kLayer, StarCoder},
+    {"gemma", NormKind::kRms, Gemma},
+    {"gemma2", NormKind::kRms, Gemma2},
+    {"gemma3", NormKind::kRms, Gemma3},
+};
+
+absl::StatusOr<const Family*> FamilyOf(std::string_view architecture) {
+  std::string names;
+  for (const Family& family : kFamilies) {
+    if (family.architecture == architecture) return &family;
+    fmt::format_to(std::back_inserter(names), " {}", family.architecture);
+  }
+  return Unimplemented("general.architecture: \"{}\" is not supported, only{}", architecture,
+                       names);
+}
+
 }  // namespace
 
 absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   ModelConfig config;
   WEFT_ASSIGN_OR_RETURN(const std::string_view arch, file.GetString("general.architecture"));
-  if (arch != "llama") {
-    return Unimplemented("general.architecture: \"{}\" is not supported, only llama", arch);
-  }
+  WEFT_ASSIGN_OR_RETURN(const Family* family, FamilyOf(arch));
   config.architecture = std::string(arch);
+  config.norm = family->norm;
   Reader reader(file, config.architecture);
   config.name = reader.Text("general.name");
   if (reader.Count("expert_count", 0) > 0) {
@@ -114,28 +241,34 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   const int32_t quotient = config.heads > 0 ? config.hidden / config.heads : 0;
   config.head_dim = reader.Count("attention.key_length", quotient);
   const int32_t value_dim = reader.Count("attention.value_length", config.head_dim);
+  config.norm_eps = reader.Real(config.norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon"
+                                                              : "attention.layer_norm_epsilon");
+  config.attention_scale = reader.Real("attention.scale", 0.0f);
+  config.sliding_window = reader.Count("attention.sliding_window", 0);
   config.rope_dim = reader.Count("rope.dimension_count", config.head_dim);
-  config.norm_eps = reader.Real("attention.layer_norm_rms_epsilon");
   config.rope_base = reader.Real("rope.freq_base", 10000.0f);
+  ReadRopeScaling(file, reader, config);
   WEFT_RETURN_IF_ERROR(reader.status());
   if (value_dim != config.head_dim) {
     return Unimplemented("{}: {} differs from key_length {}, which is not supported",
                          reader.Key("attention.value_length"), value_dim, config.head_dim);
   }
-
-  const std::string scaling = reader.Text(reader.Key("rope.scaling.type"));
-  if (scaling == "linear") {
-    config.rope_scaling.kind = RopeScaling::Kind::kLinear;
-    config.rope_scaling.factor = reader.Real("rope.scaling.factor");
-  } else if (scaling.empty() && reader.Has("rope.scale_linear")) {
-    config.rope_scaling.kind = RopeScaling::Kind::kLinear;
-    config.rope_scaling.factor = reader.Real("rope.scale_linear");
-  } else if (!scaling.empty() && scaling != "none") {
-    return Unimplemented("{}: \"{}\" is not supported, only none and linear",
-                         reader.Key("rope.scaling.type"), scaling);
+  if (config.layers > kMaxLayers) {
+    return InvalidArgument("{}: expected at most {}, found {}", reader.Key("block_count"),
+                           kMaxLayers, config.layers);
   }
-  WEFT_ASSIGN_OR_RETURN(config.vocab, VocabularySize(file, reader));
+
+  // Presence of tensors says what the metadata leaves out.
+  const auto has = [&](std::string_view part) {
+    return file.FindTensor(fmt::format("blk.0.{}", part)) != nullptr;
+  };
+  config.attention_bias = has("attn_q.bias") || has("attn_qkv.bias");
+  config.attention_out_bias = has("attn_output.bias");
+  config.ffn_bias = has("ffn_up.bias");
+  config.qk_norm = has("attn_q_norm.weight");
   config.tied_embeddings = file.FindTensor("output.weight") == nullptr;
+  family->complete(reader, config);
+  WEFT_ASSIGN_OR_RETURN(config.vocab, VocabularySize(file, reader));
   WEFT_RETURN_IF_ERROR(reader.status());
   WEFT_RETURN_IF_ERROR(config.Validate());
   WEFT_RETURN_IF_ERROR(ReadSpecialIds(file, config));

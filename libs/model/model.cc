@@ -59,6 +59,9 @@ absl::Status CheckOptions(const ModelOptions& options) {
     return InvalidArgument("threads: expected a value in [0, {}], found {}", kMaxThreads,
                            options.threads);
   }
+  if (options.context_length < 0) {
+    return InvalidArgument("context_length: expected 0 or more, found {}", options.context_length);
+  }
   const bool ref = options.table == ModelOptions::Table::kRef;
   if (options.kv_type != DType::kF16 && !(ref && options.kv_type == DType::kF32)) {
     return InvalidArgument("kv_type: expected F16{}, found {}", ref ? " or F32" : "",
@@ -118,6 +121,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   const bool ref = options.table == ModelOptions::Table::kRef;
   WEFT_ASSIGN_OR_RETURN(const Isa isa, ResolveIsa(options.isa));
   state->config = std::move(source.config);
+  state->config.LimitContext(options.context_length);
   const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
   state->team = std::make_unique<ThreadTeam>(ThreadTeam::Options{.threads = threads});
   state->tensors = std::move(source.tensors);

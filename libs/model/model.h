@@ -35,6 +35,10 @@ struct ModelOptions {
   // Type of cached K and V: F16, or (kRef only) F32.
   DType kv_type = DType::kF16;
 
+  // Tokens a sequence may have; 0, or more than the model's own: the model's. Models with LongRoPE
+  // use their short factors when this is within their first training.
+  int32_t context_length = 0;
+
   // Called while loading, from the loading thread, with a fraction in [0, 1]. May be empty.
   std::function<void(double)> progress = nullptr;
 };

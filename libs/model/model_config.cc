@@ -1,5 +1,7 @@
 #include "libs/model/model_config.h"
 
+#include <cmath>
+
 #include "libs/base/status.h"
 
 namespace weft {
@@ -127,6 +129,29 @@ void CheckLatentAttention(const ModelConfig& config, Checker& check) {
 }
 
 }  // namespace
+
+double ModelConfig::context_extension() const {
+  if (rope_scaling.factor > 1) return rope_scaling.factor;
+  return static_cast<double>(context_length) / original_context();
+}
+
+void ModelConfig::LimitContext(int32_t tokens) {
+  if (tokens <= 0 || tokens >= context_length) return;
+  // What the scaling derives from the model's own length stays as it is.
+  const double extension = context_extension();
+  rope_scaling.original_context = original_context();
+  if (extension > 1) rope_scaling.factor = static_cast<float>(extension);
+  context_length = tokens;
+}
+
+float ModelConfig::score_scale() const {
+  if (attention_scale > 0) return attention_scale;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  if (mla.kv_lora == 0 || rope_scaling.kind != RopeScaling::Kind::kYarn) return scale;
+  if (rope_scaling.mscale_all_dim == 0) return scale;
+  const float magnitude = rope_scaling.yarn_magnitude(rope_scaling.mscale_all_dim);
+  return scale * magnitude * magnitude;
+}
 
 absl::Status ModelConfig::Validate() const {
   const std::string_view arch = architecture;

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "libs/ops/op_kinds.h"
+
 namespace weft {
 
 class GgufFile;
@@ -16,17 +18,6 @@ class GgufFile;
 // Which elements of a head rotate together: GGUF's "llama" files are permuted so that neighbours
 // (2i, 2i+1) do; others rotate (i, i + rope_dim / 2).
 enum class RopePairing { kNeighbours, kHalves };
-
-enum class NormKind {
-  kRms,    // x / sqrt(mean(x^2) + eps) * weight
-  kLayer,  // (x - mean) / sqrt(variance + eps) * weight + bias
-};
-
-enum class Activation {
-  kSilu,      // x / (1 + e^-x)
-  kGeluTanh,  // 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
-  kGelu,      // 0.5 x (1 + erf(x / sqrt(2)))
-};
 
 // How rotary frequencies are changed for contexts longer than the model was first trained on.
 struct RopeScaling {
@@ -57,6 +48,9 @@ struct RopeScaling {
   // them. The long ones serve when the context that is served is longer than original_context.
   std::vector<float> short_factors = {};
   std::vector<float> long_factors = {};
+
+  // YaRN's 0.1 m ln(factor) + 1: what sharper attention over a longer context asks for.
+  float yarn_magnitude(float m) const;
 };
 
 // Mixture of experts in place of the feed-forward network.
@@ -146,6 +140,18 @@ struct ModelConfig {
     return rope_dim > 0 && (rope_layers.empty() || rope_layers[static_cast<size_t>(layer)] != 0);
   }
   bool has_experts(int32_t layer) const { return moe.experts > 0 && layer >= moe.first_dense; }
+  // Tokens of the first training.
+  int32_t original_context() const {
+    return rope_scaling.original_context > 0 ? rope_scaling.original_context : context_length;
+  }
+  // How many times longer than that the context is that the model was made for.
+  double context_extension() const;
+  // The long factors of kLongRope serve: for every row alike, so that a text's rows agree.
+  bool serves_long_context() const { return context_length > original_context(); }
+  // Serves less context than the model has; 0 or more than that changes nothing.
+  void LimitContext(int32_t tokens);
+  // What q·k is multiplied by.
+  float score_scale() const;
   // Elements of a value head.
   int32_t value_dim() const { return mla.kv_lora > 0 ? mla.v_dim : head_dim; }
 

@@ -1,8 +1,12 @@
 #include "libs/model/rope.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace weft {
 namespace {
 
+constexpr double kTwoPi = 6.283185307179586476925286766559;
 constexpr double kLn2 = 0.693147180559945309417232121458;
 
 // Own exp and log in double: only +, -, * and /, which every machine rounds alike. They need no
@@ -77,29 +81,120 @@ void SinCos(double x, double* sine, double* cosine) {
   }
 }
 
-RopeTable::RopeTable(const ModelConfig& config, std::span<const float> factors)
-    : scale_(config.rope_scaling.factor) {
-  const int32_t pairs = config.rope_dim / 2;
-  const double log_base = Log(config.rope_base);
-  for (int32_t i = 0; i < pairs; ++i) {
-    float frequency = static_cast<float>(Exp(-log_base * i / pairs));
-    if (!factors.empty()) frequency /= factors[static_cast<size_t>(i)];
-    frequencies_.push_back(frequency);
+float RopeScaling::yarn_magnitude(float m) const {
+  return factor <= 1 ? 1.0f : static_cast<float>(0.1 * m * Log(factor) + 1);
+}
+
+RopeTable::RopeTable(const ModelConfig& config, std::span<const float> factors, Layers layers)
+    : pairs_(config.rope_dim / 2) {
+  if (pairs_ == 0) return;
+  const bool own_base = layers == Layers::kSliding && config.rope_base_sliding > 0;
+  log_base_ = Log(own_base ? config.rope_base_sliding : config.rope_base);
+  Frequencies(log_base_, frequencies_);
+  if (own_base) return;
+  if (!factors.empty()) {
+    for (size_t i = 0; i < frequencies_.size(); ++i) frequencies_[i] /= factors[i];
+  }
+  const RopeScaling& scaling = config.rope_scaling;
+  const double original = config.original_context();
+  switch (scaling.kind) {
+    case RopeScaling::Kind::kNone:
+      break;
+    case RopeScaling::Kind::kLinear:
+      position_scale_ = scaling.factor;
+      break;
+    case RopeScaling::Kind::kDynamic:
+      dynamic_from_ = config.original_context();
+      dynamic_factor_ = scaling.factor;
+      break;
+    case RopeScaling::Kind::kLlama3:
+      ScaleLlama3(scaling, original);
+      break;
+    case RopeScaling::Kind::kYarn:
+      ScaleYarn(scaling, original);
+      break;
+    case RopeScaling::Kind::kLongRope: {
+      magnitude_ = scaling.attention_factor;
+      const double extension = config.context_extension();
+      if (magnitude_ == 0) {
+        magnitude_ = extension <= 1
+                         ? 1.0f
+                         : static_cast<float>(std::sqrt(1 + Log(extension) / Log(original)));
+      }
+      break;
+    }
   }
 }
 
+void RopeTable::Frequencies(double log_base, std::vector<float>& out) const {
+  out.resize(static_cast<size_t>(pairs_));
+  for (int32_t i = 0; i < pairs_; ++i) {
+    out[static_cast<size_t>(i)] = static_cast<float>(Exp(-log_base * i / pairs_));
+  }
+}
+
+// Wavelengths above original / low_freq_factor are stretched by factor, those below original /
+// high_freq_factor are not.
+void RopeTable::ScaleLlama3(const RopeScaling& scaling, double original) {
+  const double low = scaling.low_freq_factor;
+  const double high = scaling.high_freq_factor;
+  for (float& frequency : frequencies_) {
+    const double turns = original * frequency / kTwoPi;  // over the original context
+    const double keep = std::clamp((turns - low) / (high - low), 0.0, 1.0);
+    frequency = static_cast<float>((1 - keep) * frequency / scaling.factor + keep * frequency);
+  }
+}
+
+// Dimensions that turn more than beta_fast times over the original context are kept, those that
+// turn less than beta_slow times are stretched by factor.
+void RopeTable::ScaleYarn(const RopeScaling& scaling, double original) {
+  const auto dimension = [&](double turns) {
+    return pairs_ * Log(original / (turns * kTwoPi)) / log_base_;
+  };
+  double low = dimension(scaling.beta_fast);
+  double high = dimension(scaling.beta_slow);
+  if (scaling.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, 2.0 * pairs_ - 1);
+  if (low == high) high += 0.001;
+  for (size_t i = 0; i < frequencies_.size(); ++i) {
+    const double stretch = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+    const double frequency = frequencies_[i];
+    frequencies_[i] =
+        static_cast<float>(frequency / scaling.factor * stretch + frequency * (1 - stretch));
+  }
+  magnitude_ = scaling.attention_factor;
+  if (magnitude_ != 0) return;
+  // The paper's 0.1 ln(factor) + 1; DeepSeek-V2 gives two that divide one another.
+  const bool both = scaling.mscale > 0 && scaling.mscale_all_dim > 0;
+  magnitude_ =
+      both ? scaling.yarn_magnitude(scaling.mscale) / scaling.yarn_magnitude(scaling.mscale_all_dim)
+           : scaling.yarn_magnitude(1);
+}
+
 void RopeTable::Fill(std::span<const int32_t> positions, float* out) const {
-  const auto pairs = static_cast<int64_t>(frequencies_.size());
-  for (size_t row = 0; row < positions.size(); ++row, out += 2 * pairs) {
-    const float position = static_cast<float>(positions[row]) / scale_;
-    for (int64_t i = 0; i < pairs; ++i) {
-      const float angle = position * frequencies_[static_cast<size_t>(i)];
+  std::vector<float> grown;
+  for (const int32_t at : positions) {
+    const float position = static_cast<float>(at) / position_scale_;
+    const std::vector<float>* frequencies = &frequencies_;
+    if (dynamic_from_ > 0 && at >= dynamic_from_ && pairs_ > 1) {
+      const double length = at + 1.0;
+      const double growth = dynamic_factor_ * length / dynamic_from_ - (dynamic_factor_ - 1);
+      Frequencies(log_base_ + Log(growth) * pairs_ / (pairs_ - 1), grown);
+      frequencies = &grown;
+    }
+    for (int32_t i = 0; i < pairs_; ++i) {
+      const float angle = position * (*frequencies)[static_cast<size_t>(i)];
       double sine = 0;
       double cosine = 0;
       SinCos(angle, &sine, &cosine);
-      out[i] = static_cast<float>(cosine);
-      out[pairs + i] = static_cast<float>(sine);
+      out[i] = static_cast<float>(cosine) * magnitude_;
+      out[pairs_ + i] = static_cast<float>(sine) * magnitude_;
     }
+    out += 2 * pairs_;
   }
 }
 

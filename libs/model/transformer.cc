@@ -2,34 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 namespace weft {
-
-void Transformer::Buffer::Reserve(int64_t rows) {
-  const auto elements = static_cast<size_t>(rows * width);
-  data.resize(elements);
-  if (!quantized) return;
-  q.resize(elements);
-  scale.resize(elements / 32);
-  scaled_sum.resize(elements / 32);
-  minus128sum.resize(elements / 16);
-}
-
-uint64_t Transformer::Buffer::bytes() const {
-  return data.size() * 4 + q.size() + scale.size() * 4 + scaled_sum.size() * 4 +
-         minus128sum.size() * 4;
-}
-
-Activations Transformer::Buffer::view(int64_t rows) {
-  Activations view;
-  view.data = data.data();
-  view.width = width;
-  if (quantized) {
-    view.quantized = {q.data(), scale.data(), scaled_sum.data(), minus128sum.data(), rows};
-  }
-  return view;
-}
 
 Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
                          const OpTable& table, OpContext& context)
@@ -37,41 +11,34 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
       weights_(weights),
       ops_(table),
       context_(context),
-      rope_(config, weights.rope_factors) {
-  normed_.width = config.hidden;
-  attended_.width = static_cast<int64_t>(config.heads) * config.head_dim;
-  gated_.width = config.ffn;
-  normed_.quantized = ops_.quantizes(weights.output);
+      rope_(config, weights.rope_factors, RopeTable::Layers::kAll),
+      rope_sliding_(config, weights.rope_factors, RopeTable::Layers::kSliding),
+      attention_(config, weights, table, context),
+      ffn_(config, table, context) {
+  const auto consumes = [&](const LinearWeights& weight) {
+    normed_.AddConsumer(config.hidden, weight.matrix, ops_);
+  };
+  normed_.AddConsumer(config.hidden, weights.output, ops_);
   for (const LayerWeights& layer : weights.layers) {
-    for (const Weight* weight : {&layer.q, &layer.k, &layer.v, &layer.gate, &layer.up}) {
-      normed_.quantized |= ops_.quantizes(*weight);
-    }
-    attended_.quantized |= ops_.quantizes(layer.attention_out);
-    gated_.quantized |= ops_.quantizes(layer.down);
-  }
-  // A block of 32 must not cross rows. Quantised formats guarantee it for their own input.
-  for (Buffer* buffer : {&normed_, &attended_, &gated_}) {
-    buffer->quantized &= buffer->width % 32 == 0;
+    const AttentionWeights& a = layer.attention;
+    for (const LinearWeights* weight : {&a.q, &a.k, &a.v, &a.q_a, &a.kv_a}) consumes(*weight);
+    for (const LinearWeights* weight : {&layer.ffn.gate, &layer.ffn.up}) consumes(*weight);
+    ffn_.Add(layer.ffn, config.ffn);
   }
 }
 
 void Transformer::Reserve(int64_t rows) {
   if (rows <= reserved_rows_) return;
-  const int64_t kv_width = static_cast<int64_t>(config_.kv_heads) * config_.head_dim;
-  x_.resize(static_cast<size_t>(rows * config_.hidden));
-  delta_.resize(x_.size());
-  q_.resize(static_cast<size_t>(rows * attended_.width));
-  k_.resize(static_cast<size_t>(rows * kv_width));
-  v_.resize(k_.size());
-  gate_.resize(static_cast<size_t>(rows * config_.ffn));
-  up_.resize(gate_.size());
-  cos_sin_.resize(static_cast<size_t>(rows * config_.rope_dim));
-  for (Buffer* buffer : {&normed_, &attended_, &gated_}) buffer->Reserve(rows);
+  uint64_t bytes = attention_.Reserve(rows) + ffn_.Reserve(rows);
+  bytes += ReserveFloats(x_, rows * config_.hidden);
+  bytes += ReserveFloats(delta_, rows * config_.hidden);
+  bytes += ReserveFloats(cos_sin_, rows * config_.rope_dim);
+  if (config_.rope_base_sliding > 0) {
+    bytes += ReserveFloats(cos_sin_sliding_, rows * config_.rope_dim);
+  }
+  normed_.Reserve(rows);
   reserved_rows_ = rows;
-  const size_t floats = x_.size() + delta_.size() + q_.size() + k_.size() + v_.size() +
-                        gate_.size() + up_.size() + cos_sin_.size();
-  scratch_bytes_.store(floats * 4 + normed_.bytes() + attended_.bytes() + gated_.bytes(),
-                       std::memory_order_relaxed);
+  scratch_bytes_.store(bytes + normed_.bytes(), std::memory_order_relaxed);
 }
 
 void Transformer::Forward(const StepBatch& batch, std::span<const KvLayer> cache,
@@ -83,64 +50,51 @@ void Transformer::Forward(const StepBatch& batch, std::span<const KvLayer> cache
     sequences_.push_back({sequence.first_row, sequence.rows,
                           sequence.context_tokens - sequence.rows, sequence.block_table});
   }
+  StepView step{batch, sequences_, shape, cos_sin_.data(), cos_sin_.data()};
   rope_.Fill(batch.positions, cos_sin_.data());
-  ops_.embed({&weights_.embedding, batch.tokens, x_.data()}, context_);
-  for (size_t i = 0; i < weights_.layers.size(); ++i) {
-    Layer(weights_.layers[i], cache[i], shape, batch, i == 0);
+  if (config_.rope_base_sliding > 0) {
+    rope_sliding_.Fill(batch.positions, cos_sin_sliding_.data());
+    step.cos_sin_sliding = cos_sin_sliding_.data();
+  }
+  Embed(batch);
+  for (int32_t i = 0; i < config_.layers; ++i) {
+    Layer(i, cache[static_cast<size_t>(i)], step);
     progress.fetch_add(1, std::memory_order_relaxed);
   }
   Logits(batch, logits);
 }
 
-void Transformer::Layer(const LayerWeights& layer, const KvLayer& cache, const KvShape& shape,
-                        const StepBatch& batch, bool first) {
-  using Output = LinearArgs::Output;
-  const int64_t rows = batch.rows();
-  ops_.add_rms_norm({.x = x_.data(),
-                     .delta = first ? nullptr : delta_.data(),
-                     .weight = layer.attention_norm.data(),
-                     .eps = config_.norm_eps,
-                     .rows = rows,
-                     .out = normed_.view(rows)},
-                    context_);
-  const std::array<Output, 3> qkv = {
-      {{&layer.q, q_.data()}, {&layer.k, k_.data()}, {&layer.v, v_.data()}}};
-  ops_.linear({normed_.view(rows), rows, qkv}, context_);
-  ops_.rope_and_cache({.q = q_.data(),
-                       .k = k_.data(),
-                       .v = v_.data(),
-                       .cos_sin = cos_sin_.data(),
-                       .rows = rows,
-                       .heads = config_.heads,
-                       .rope_dim = config_.rope_dim,
-                       .neighbours = config_.rope_pairing == RopePairing::kNeighbours,
-                       .slots = batch.cache_slots,
-                       .cache = cache,
-                       .shape = shape},
-                      context_);
-  ops_.paged_attention({.q = q_.data(),
-                        .rows = rows,
-                        .heads = config_.heads,
-                        .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
-                        .sequences = sequences_,
-                        .cache = cache,
-                        .shape = shape,
-                        .out = attended_.view(rows)},
-                       context_);
-  const std::array<Output, 1> attention_out = {{{&layer.attention_out, delta_.data()}}};
-  ops_.linear({attended_.view(rows), rows, attention_out}, context_);
-  ops_.add_rms_norm({.x = x_.data(),
-                     .delta = delta_.data(),
-                     .weight = layer.ffn_norm.data(),
-                     .eps = config_.norm_eps,
-                     .rows = rows,
-                     .out = normed_.view(rows)},
-                    context_);
-  const std::array<Output, 2> gate_up = {{{&layer.gate, gate_.data()}, {&layer.up, up_.data()}}};
-  ops_.linear({normed_.view(rows), rows, gate_up}, context_);
-  ops_.swiglu({gate_.data(), up_.data(), rows, gated_.view(rows)}, context_);
-  const std::array<Output, 1> down = {{{&layer.down, delta_.data()}}};
-  ops_.linear({gated_.view(rows), rows, down}, context_);
+void Transformer::Embed(const StepBatch& batch) {
+  ops_.embed({.table = &weights_.embedding,
+              .tokens = batch.tokens,
+              .scale = config_.embedding_scale,
+              .position_table = config_.learned_positions ? &weights_.positions : nullptr,
+              .positions = batch.positions,
+              .out = x_.data()},
+             context_);
+}
+
+void Transformer::AddNorm(const NormVectors* before, const NormVectors& norm, int64_t rows) {
+  AddNormArgs args{.x = x_.data(),
+                   .delta = before == nullptr ? nullptr : delta_.data(),
+                   .delta_scale = config_.residual_scale,
+                   .kind = config_.norm,
+                   .norm = norm.view(),
+                   .eps = config_.norm_eps,
+                   .rows = rows,
+                   .out = normed_.view(rows)};
+  if (before != nullptr) args.delta_norm = before->view();
+  ops_.add_norm(args, context_);
+}
+
+void Transformer::Layer(int32_t index, const KvLayer& cache, const StepView& step) {
+  const LayerWeights& layer = weights_.layers[static_cast<size_t>(index)];
+  const int64_t rows = step.batch.rows();
+  AddNorm(index == 0 ? nullptr : &weights_.layers[static_cast<size_t>(index - 1)].ffn.post_norm,
+          layer.attention.norm, rows);
+  attention_.Run(index, normed_.view(rows), step, cache, delta_.data());
+  AddNorm(&layer.attention.post_norm, layer.ffn.norm, rows);
+  ffn_.Run(layer.ffn, normed_.view(rows), rows, delta_.data());
 }
 
 void Transformer::Logits(const StepBatch& batch, std::span<float> logits) {
@@ -156,15 +110,16 @@ void Transformer::Logits(const StepBatch& batch, std::span<float> logits) {
     ++wanted;
   }
   if (wanted == 0) return;
-  ops_.add_rms_norm({.x = x_.data(),
-                     .delta = delta_.data(),
-                     .weight = weights_.output_norm.data(),
-                     .eps = config_.norm_eps,
-                     .rows = wanted,
-                     .out = normed_.view(wanted)},
-                    context_);
+  AddNorm(&weights_.layers.back().ffn.post_norm, weights_.output_norm, wanted);
   const std::array<LinearArgs::Output, 1> output = {{{&weights_.output, logits.data()}}};
   ops_.linear({normed_.view(wanted), wanted, output}, context_);
+  if (config_.logit_scale == 1 && config_.logit_softcap == 0) return;
+  ops_.scale_and_cap({.x = logits.data(),
+                      .rows = wanted,
+                      .width = config_.vocab,
+                      .scale = config_.logit_scale,
+                      .softcap = config_.logit_softcap},
+                     context_);
 }
 
 }  // namespace weft

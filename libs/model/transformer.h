@@ -1,4 +1,5 @@
-// The one transformer: a decoder-only stack written once against the op table.
+// The one transformer: a decoder-only stack written once against the op table. What families differ
+// in is in ModelConfig; the halves of a layer are attention_block.h and ffn_block.h.
 #pragma once
 
 #include <atomic>
@@ -6,6 +7,9 @@
 #include <span>
 #include <vector>
 
+#include "libs/model/activation_buffer.h"
+#include "libs/model/attention_block.h"
+#include "libs/model/ffn_block.h"
 #include "libs/model/model_config.h"
 #include "libs/model/rope.h"
 #include "libs/model/step_batch.h"
@@ -30,24 +34,12 @@ class Transformer {
   uint64_t scratch_bytes() const { return scratch_bytes_.load(std::memory_order_relaxed); }
 
  private:
-  // An activation buffer with room for the quantised form if a consumer wants it.
-  struct Buffer {
-    int64_t width = 0;
-    bool quantized = false;
-    std::vector<float> data;
-    std::vector<int8_t> q;
-    std::vector<float> scale;
-    std::vector<float> scaled_sum;
-    std::vector<int32_t> minus128sum;
-
-    void Reserve(int64_t rows);
-    uint64_t bytes() const;
-    Activations view(int64_t rows);
-  };
-
   void Reserve(int64_t rows);
-  void Layer(const LayerWeights& layer, const KvLayer& cache, const KvShape& shape,
-             const StepBatch& batch, bool first);
+  void Embed(const StepBatch& batch);
+  void Layer(int32_t index, const KvLayer& cache, const StepView& step);
+  // normed_ = norm(x_ += delta_), where delta_ (of `before`, null for none) gets its own norm and
+  // scale first.
+  void AddNorm(const NormVectors* before, const NormVectors& norm, int64_t rows);
   void Logits(const StepBatch& batch, std::span<float> logits);
 
   const ModelConfig& config_;
@@ -55,15 +47,16 @@ class Transformer {
   const OpTable& ops_;
   OpContext& context_;
   const RopeTable rope_;
+  const RopeTable rope_sliding_;
+  AttentionBlock attention_;
+  FfnBlock ffn_;
   int64_t reserved_rows_ = 0;
   std::atomic<uint64_t> scratch_bytes_{0};
 
   std::vector<float> x_;      // [rows, hidden]: the residual stream
   std::vector<float> delta_;  // [rows, hidden]: what the next norm adds to it
-  std::vector<float> q_, k_, v_, gate_, up_, cos_sin_;
-  Buffer normed_;    // [rows, hidden]
-  Buffer attended_;  // [rows, heads * head_dim]
-  Buffer gated_;     // [rows, ffn]
+  std::vector<float> cos_sin_, cos_sin_sliding_;
+  ActivationBuffer normed_;  // [rows, hidden]
   std::vector<AttentionSequence> sequences_;
 };
 

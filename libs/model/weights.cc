@@ -1,140 +1,148 @@
 #include "libs/model/weights.h"
 
-#include <map>
-#include <set>
 #include <string>
 
 #include "libs/base/status.h"
-#include "libs/model/tensor_source.h"
+#include "libs/model/tensor_loader.h"
 
 namespace weft {
 namespace {
 
-std::string Shape(const std::vector<int64_t>& dims) {
-  return fmt::format("[{}]", fmt::join(dims, ", "));
-}
-
-class Loader {
+// Loads the tensors of one layer: names are "blk.<index>.<part>.weight" and ".bias".
+class LayerLoader {
  public:
-  Loader(const WeightSource& source, const OpTable& table, OpContext& context)
-      : source_(source), tensors_(source.tensors), table_(table), context_(context) {}
+  LayerLoader(TensorLoader& loader, const ModelConfig& config, int32_t index)
+      : loader_(loader), config_(config), index_(index) {}
 
-  // GGUF order: dims[0] is the contiguous one, so a matrix is {cols, rows}.
-  absl::StatusOr<const Tensor*> Find(const std::string& name, const std::vector<int64_t>& dims) {
-    const Tensor* tensor = tensors_.Find(name);
-    if (tensor == nullptr) {
-      return InvalidArgument("tensor {}: missing; expected shape {}", name, Shape(dims));
+  absl::Status Attention(AttentionWeights& out) {
+    WEFT_RETURN_IF_ERROR(Norm("attn_norm", out.norm));
+    if (config_.post_norms) WEFT_RETURN_IF_ERROR(Norm("post_attention_norm", out.post_norm));
+    if (config_.mla.kv_lora > 0) {
+      WEFT_RETURN_IF_ERROR(LatentProjections(out));
+    } else {
+      WEFT_RETURN_IF_ERROR(Projections(out));
     }
-    if (tensor->dims != dims) {
-      return InvalidArgument("tensor {}: expected shape {}, found {}", name, Shape(dims),
-                             Shape(tensor->dims));
+    if (config_.qk_norm) {
+      WEFT_RETURN_IF_ERROR(Vector("attn_q_norm", config_.head_dim, out.q_norm));
+      WEFT_RETURN_IF_ERROR(Vector("attn_k_norm", config_.head_dim, out.k_norm));
     }
-    if (!IsSupported(tensor->type)) {
-      return Unimplemented("tensor {}: type {} is not supported (only {})", name,
-                           Name(tensor->type), SupportedTypeNames());
-    }
-    int64_t elements = 1;
-    for (const int64_t dim : dims) elements *= dim;
-    const std::optional<uint64_t> row = BytesFor(tensor->type, dims[0]);
-    const std::optional<uint64_t> bytes = BytesFor(tensor->type, elements);
-    if (!row.has_value() || !bytes.has_value()) {
-      return InvalidArgument("tensor {}: rows of {} elements are no whole blocks of {}", name,
-                             dims[0], Name(tensor->type));
-    }
-    if (tensor->bytes < *bytes || tensor->data == nullptr) {
-      return InvalidArgument("tensor {}: expected {} bytes, found {}", name, *bytes, tensor->bytes);
-    }
-    known_.insert(name);
-    return tensor;
+    const int64_t width = static_cast<int64_t>(config_.heads) * config_.value_dim();
+    return Linear("attn_output", config_.hidden, width, config_.attention_out_bias, out.out);
   }
 
-  absl::Status Vector(const std::string& name, int64_t length, std::vector<float>& out) {
-    WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {length}));
-    out.resize(static_cast<size_t>(length));
-    WEFT_CHECK(Dequantize(tensor->type, tensor->data, length, out.data()));
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<Weight> Raw(const std::string& name, int64_t rows, int64_t cols) {
-    WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {cols, rows}));
-    Weight raw;
-    raw.type = tensor->type;
-    raw.rows = rows;
-    raw.cols = cols;
-    raw.raw = tensor->data;
-    return raw;
-  }
-
-  absl::Status Matrix(const std::string& name, int64_t rows, int64_t cols, Weight& out) {
-    WEFT_ASSIGN_OR_RETURN(const Weight raw, Raw(name, rows, cols));
-    WEFT_ASSIGN_OR_RETURN(out, table_.prepare(raw, name, context_));
-    const uint64_t bytes = *BytesFor(raw.type, rows * cols);
-    elements_[raw.type] += rows * cols;
-    if (out.packed != nullptr) {
-      packed_bytes_ += out.packed_bytes;
-      tensors_.Release(raw.raw, bytes);
-    }
-    done_bytes_ += bytes;
-    if (source_.progress) {
-      source_.progress(
-          std::min(1.0, static_cast<double>(done_bytes_) /
-                            static_cast<double>(std::max<uint64_t>(1, tensors_.bytes()))));
-    }
-    return absl::OkStatus();
-  }
-
-  // A tensor that nobody asked for would be computed without: better to refuse the file.
-  absl::Status NothingElse(std::string_view architecture) const {
-    for (const Tensor& tensor : tensors_.tensors()) {
-      if (known_.count(tensor.name) == 0) {
-        return Unimplemented("tensor {}: not supported in a model of architecture {}", tensor.name,
-                             architecture);
+  absl::Status Ffn(FfnWeights& out) {
+    WEFT_RETURN_IF_ERROR(Norm("ffn_norm", out.norm));
+    if (config_.post_norms) WEFT_RETURN_IF_ERROR(Norm("post_ffw_norm", out.post_norm));
+    const int64_t ffn = config_.ffn;
+    const bool bias = config_.ffn_bias;
+    if (config_.gated_ffn && !loader_.Has(Name("ffn_gate", "weight"))) {
+      // Phi-3: one tensor, the gate's rows first.
+      WEFT_RETURN_IF_ERROR(Linear("ffn_up", {0, ffn, 2 * ffn}, config_.hidden, bias, out.gate));
+      WEFT_RETURN_IF_ERROR(Linear("ffn_up", {ffn, ffn, 2 * ffn}, config_.hidden, bias, out.up));
+    } else {
+      if (config_.gated_ffn) {
+        WEFT_RETURN_IF_ERROR(Linear("ffn_gate", ffn, config_.hidden, bias, out.gate));
       }
+      WEFT_RETURN_IF_ERROR(Linear("ffn_up", ffn, config_.hidden, bias, out.up));
     }
-    return absl::OkStatus();
+    return Linear("ffn_down", config_.hidden, ffn, bias, out.down);
   }
-
-  DType MainType() const {
-    DType main = DType::kF32;
-    int64_t most = -1;
-    for (const auto& [type, count] : elements_) {
-      if (count > most) {
-        most = count;
-        main = type;
-      }
-    }
-    return main;
-  }
-  uint64_t packed_bytes() const { return packed_bytes_; }
 
  private:
-  const WeightSource& source_;
-  const TensorSource& tensors_;
-  const OpTable& table_;
-  OpContext& context_;
-  std::set<std::string> known_;
-  std::map<DType, int64_t> elements_;
-  uint64_t packed_bytes_ = 0;
-  uint64_t done_bytes_ = 0;
+  std::string Name(std::string_view part, std::string_view kind) const {
+    return fmt::format("blk.{}.{}.{}", index_, part, kind);
+  }
+
+  absl::Status Vector(std::string_view part, int64_t length, std::vector<float>& out) {
+    return loader_.Vector(Name(part, "weight"), length, out);
+  }
+
+  absl::Status Norm(std::string_view part, NormVectors& out) {
+    WEFT_RETURN_IF_ERROR(Vector(part, config_.hidden, out.weight));
+    if (config_.norm == NormKind::kRms) return absl::OkStatus();
+    return loader_.Vector(Name(part, "bias"), config_.hidden, out.bias);
+  }
+
+  absl::Status Linear(std::string_view part, const RowRange& range, int64_t cols, bool bias,
+                      LinearWeights& out) {
+    WEFT_RETURN_IF_ERROR(loader_.Matrix(Name(part, "weight"), range, cols, out.matrix));
+    if (!bias) return absl::OkStatus();
+    return loader_.Vector(Name(part, "bias"), range, out.bias);
+  }
+  absl::Status Linear(std::string_view part, int64_t rows, int64_t cols, bool bias,
+                      LinearWeights& out) {
+    return Linear(part, RowRange{0, rows, rows}, cols, bias, out);
+  }
+
+  absl::Status Projections(AttentionWeights& out) {
+    const int64_t q = static_cast<int64_t>(config_.heads) * config_.head_dim;
+    const int64_t kv = static_cast<int64_t>(config_.kv_heads) * config_.head_dim;
+    const int64_t hidden = config_.hidden;
+    const bool bias = config_.attention_bias;
+    if (loader_.Has(Name("attn_qkv", "weight"))) {
+      const int64_t all = q + 2 * kv;
+      WEFT_RETURN_IF_ERROR(Linear("attn_qkv", {0, q, all}, hidden, bias, out.q));
+      WEFT_RETURN_IF_ERROR(Linear("attn_qkv", {q, kv, all}, hidden, bias, out.k));
+      return Linear("attn_qkv", {q + kv, kv, all}, hidden, bias, out.v);
+    }
+    WEFT_RETURN_IF_ERROR(Linear("attn_q", q, hidden, bias, out.q));
+    WEFT_RETURN_IF_ERROR(Linear("attn_k", kv, hidden, bias, out.k));
+    return Linear("attn_v", kv, hidden, bias, out.v);
+  }
+
+  absl::Status LatentProjections(AttentionWeights& out) {
+    const MlaConfig& mla = config_.mla;
+    const int64_t q = static_cast<int64_t>(config_.heads) * config_.head_dim;
+    const int64_t hidden = config_.hidden;
+    if (mla.q_lora > 0) {
+      WEFT_RETURN_IF_ERROR(Linear("attn_q_a", mla.q_lora, hidden, false, out.q_a));
+      WEFT_RETURN_IF_ERROR(Vector("attn_q_a_norm", mla.q_lora, out.q_a_norm));
+      WEFT_RETURN_IF_ERROR(Linear("attn_q_b", q, mla.q_lora, false, out.q));
+    } else {
+      WEFT_RETURN_IF_ERROR(Linear("attn_q", q, hidden, false, out.q));
+    }
+    WEFT_RETURN_IF_ERROR(
+        Linear("attn_kv_a_mqa", mla.kv_lora + config_.rope_dim, hidden, false, out.kv_a));
+    WEFT_RETURN_IF_ERROR(Vector("attn_kv_a_norm", mla.kv_lora, out.kv_a_norm));
+    const int64_t kv = static_cast<int64_t>(config_.heads) * (mla.nope_dim + mla.v_dim);
+    return Linear("attn_kv_b", kv, mla.kv_lora, false, out.kv_b);
+  }
+
+  TensorLoader& loader_;
+  const ModelConfig& config_;
+  const int32_t index_;
 };
 
-absl::Status LoadLayer(Loader& loader, const ModelConfig& config, int32_t index,
-                       LayerWeights& layer) {
-  const auto name = [&](std::string_view part) {
-    return fmt::format("blk.{}.{}.weight", index, part);
-  };
-  const int64_t q_width = static_cast<int64_t>(config.heads) * config.head_dim;
-  const int64_t kv_width = static_cast<int64_t>(config.kv_heads) * config.head_dim;
-  WEFT_RETURN_IF_ERROR(loader.Vector(name("attn_norm"), config.hidden, layer.attention_norm));
-  WEFT_RETURN_IF_ERROR(loader.Matrix(name("attn_q"), q_width, config.hidden, layer.q));
-  WEFT_RETURN_IF_ERROR(loader.Matrix(name("attn_k"), kv_width, config.hidden, layer.k));
-  WEFT_RETURN_IF_ERROR(loader.Matrix(name("attn_v"), kv_width, config.hidden, layer.v));
-  WEFT_RETURN_IF_ERROR(
-      loader.Matrix(name("attn_output"), config.hidden, q_width, layer.attention_out));
-  WEFT_RETURN_IF_ERROR(loader.Vector(name("ffn_norm"), config.hidden, layer.ffn_norm));
-  WEFT_RETURN_IF_ERROR(loader.Matrix(name("ffn_gate"), config.ffn, config.hidden, layer.gate));
-  WEFT_RETURN_IF_ERROR(loader.Matrix(name("ffn_up"), config.ffn, config.hidden, layer.up));
-  return loader.Matrix(name("ffn_down"), config.hidden, config.ffn, layer.down);
+absl::Status RopeFactors(TensorLoader& loader, const std::string& name, int32_t pairs,
+                         std::vector<float>& out) {
+  WEFT_RETURN_IF_ERROR(loader.Vector(name, pairs, out));
+  for (const float factor : out) {
+    if (!(factor > 0 && factor < 1e9f)) {
+      return InvalidArgument("tensor {}: expected factors above 0, found {}", name, factor);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What divides the frequencies: of the file, or of the configuration.
+absl::Status LoadRopeFactors(TensorLoader& loader, const ModelConfig& config,
+                             std::vector<float>& out) {
+  const int32_t pairs = config.rope_dim / 2;
+  if (loader.Has("rope_freqs.weight")) {
+    return RopeFactors(loader, "rope_freqs.weight", pairs, out);
+  }
+  if (config.rope_scaling.kind != RopeScaling::Kind::kLongRope) return absl::OkStatus();
+  const RopeScaling& scaling = config.rope_scaling;
+  std::vector<float> factors_long = scaling.long_factors;
+  std::vector<float> factors_short = scaling.short_factors;
+  if (factors_long.empty()) {
+    WEFT_RETURN_IF_ERROR(RopeFactors(loader, "rope_factors_long.weight", pairs, factors_long));
+  }
+  if (factors_short.empty()) {
+    WEFT_RETURN_IF_ERROR(RopeFactors(loader, "rope_factors_short.weight", pairs, factors_short));
+  }
+  out = config.serves_long_context() ? factors_long : factors_short;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -142,24 +150,32 @@ absl::Status LoadLayer(Loader& loader, const ModelConfig& config, int32_t index,
 absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const ModelConfig& config,
                                          const OpTable& table, OpContext& context) {
   ModelWeights weights;
-  Loader loader(source, table, context);
+  TensorLoader loader(source, table, context);
   WEFT_ASSIGN_OR_RETURN(weights.embedding,
                         loader.Raw("token_embd.weight", config.vocab, config.hidden));
-  if (source.tensors.Find("rope_freqs.weight") != nullptr) {
-    WEFT_RETURN_IF_ERROR(
-        loader.Vector("rope_freqs.weight", config.rope_dim / 2, weights.rope_factors));
-    for (const float factor : weights.rope_factors) {
-      if (!(factor > 0 && factor < 1e9f)) {
-        return InvalidArgument("tensor rope_freqs.weight: expected factors above 0, found {}",
-                               factor);
-      }
-    }
+  if (config.learned_positions) {
+    // Less context than the table has may be served.
+    const Tensor* table = source.tensors.Find("position_embd.weight");
+    const bool longer =
+        table != nullptr && table->dims.size() == 2 && table->dims[1] > config.context_length;
+    const int64_t rows = longer ? table->dims[1] : config.context_length;
+    WEFT_ASSIGN_OR_RETURN(weights.positions,
+                          loader.Raw("position_embd.weight", rows, config.hidden));
   }
+  WEFT_RETURN_IF_ERROR(LoadRopeFactors(loader, config, weights.rope_factors));
   weights.layers.resize(static_cast<size_t>(config.layers));
   for (int32_t i = 0; i < config.layers; ++i) {
-    WEFT_RETURN_IF_ERROR(LoadLayer(loader, config, i, weights.layers[static_cast<size_t>(i)]));
+    LayerLoader layer_loader(loader, config, i);
+    LayerWeights& layer = weights.layers[static_cast<size_t>(i)];
+    WEFT_RETURN_IF_ERROR(layer_loader.Attention(layer.attention));
+    WEFT_RETURN_IF_ERROR(layer_loader.Ffn(layer.ffn));
   }
-  WEFT_RETURN_IF_ERROR(loader.Vector("output_norm.weight", config.hidden, weights.output_norm));
+  WEFT_RETURN_IF_ERROR(
+      loader.Vector("output_norm.weight", config.hidden, weights.output_norm.weight));
+  if (config.norm == NormKind::kLayer) {
+    WEFT_RETURN_IF_ERROR(
+        loader.Vector("output_norm.bias", config.hidden, weights.output_norm.bias));
+  }
   WEFT_RETURN_IF_ERROR(loader.Matrix(config.tied_embeddings ? "token_embd.weight" : "output.weight",
                                      config.vocab, config.hidden, weights.output));
   WEFT_RETURN_IF_ERROR(loader.NothingElse(config.architecture));

@@ -1,4 +1,4 @@
-// The weights of a Llama-family model, checked and ready for the op table.
+// The weights of a model, checked and ready for the op table.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -15,19 +15,57 @@ namespace weft {
 
 class TensorSource;
 
+// A matrix [rows, cols] and, where the family has one, its bias [rows].
+struct LinearWeights {
+  Weight matrix;
+  std::vector<float> bias;
+
+  LinearArgs::Output To(float* out) const {
+    return {&matrix, out, bias.empty() ? nullptr : bias.data()};
+  }
+  LinearArgs::Output To(std::vector<float>& out) const { return To(out.data()); }
+};
+
+// [width] each; empty where the family has none.
+struct NormVectors {
+  std::vector<float> weight;
+  std::vector<float> bias;
+
+  NormWeights view() const {
+    return {weight.empty() ? nullptr : weight.data(), bias.empty() ? nullptr : bias.data()};
+  }
+};
+
+struct AttentionWeights {
+  NormVectors norm, post_norm;
+  LinearWeights q;                    // [heads * head_dim, hidden; latent with q_lora: q_lora]
+  LinearWeights k;                    // [kv_heads * head_dim, hidden]
+  LinearWeights v;                    // [kv_heads * head_dim, hidden]
+  LinearWeights out;                  // [hidden, heads * value_dim]
+  std::vector<float> q_norm, k_norm;  // [head_dim]; empty without qk_norm
+  // Latent attention: k and v are empty.
+  LinearWeights q_a;   // [q_lora, hidden]; empty when queries come from the hidden state
+  LinearWeights kv_a;  // [kv_lora + rope_dim, hidden]
+  LinearWeights kv_b;  // [heads * (nope_dim + v_dim), kv_lora]
+  std::vector<float> q_a_norm, kv_a_norm;
+};
+
+struct FfnWeights {
+  NormVectors norm, post_norm;
+  LinearWeights gate, up;  // [ffn, hidden]; gate is empty where it is not gated
+  LinearWeights down;      // [hidden, ffn]
+};
+
 struct LayerWeights {
-  std::vector<float> attention_norm;  // [hidden]
-  std::vector<float> ffn_norm;        // [hidden]
-  Weight q, k, v;                     // [heads * head_dim | kv_heads * head_dim, hidden]
-  Weight attention_out;               // [hidden, heads * head_dim]
-  Weight gate, up;                    // [ffn, hidden]
-  Weight down;                        // [hidden, ffn]
+  AttentionWeights attention;
+  FfnWeights ffn;
 };
 
 struct ModelWeights {
-  Weight embedding;  // [vocab, hidden], in the file's format: rows are looked up
+  Weight embedding;  // [vocab, hidden], in the source's format: rows are looked up
+  Weight positions;  // [context, hidden], likewise; learned positions only
   Weight output;     // [vocab, hidden]; made of the embedding when they are tied
-  std::vector<float> output_norm;
+  NormVectors output_norm;
   std::vector<float> rope_factors;  // [rope_dim / 2], each divides a frequency; empty: none
   std::vector<LayerWeights> layers;
   DType main_type = DType::kF32;  // that most elements of the matrices have

@@ -43,21 +43,62 @@ absl::StatusOr<Weight> Prepare(const Weight& raw, std::string_view name, OpConte
 }
 
 void Embed(const EmbedArgs& args, OpContext& context) {
-  const Weight& table = *args.table;
-  const uint64_t row_bytes = *BytesFor(table.type, table.cols);
-  ForRows(static_cast<int64_t>(args.tokens.size()), table.cols, context, [&](int64_t row) {
-    const auto token = static_cast<uint64_t>(args.tokens[static_cast<size_t>(row)]);
-    WEFT_CHECK(Dequantize(table.type, table.raw + token * row_bytes, table.cols,
-                          args.out + row * table.cols));
+  const int64_t width = args.table->cols;
+  const auto row_of = [width](const Weight& table, int32_t index) {
+    return table.raw + static_cast<uint64_t>(index) * *BytesFor(table.type, width);
+  };
+  ForRows(static_cast<int64_t>(args.tokens.size()), width, context, [&](int64_t row) {
+    const auto r = static_cast<size_t>(row);
+    float* out = args.out + row * width;
+    const Weight& table = *args.table;
+    WEFT_CHECK(Dequantize(table.type, row_of(table, args.tokens[r]), width, out));
+    if (args.scale != 1) context.kernels->scale_and_cap(out, width, args.scale, 0);
+    if (args.position_table == nullptr) return;
+    const Weight& positions = *args.position_table;
+    const uint8_t* source = row_of(positions, args.positions[r]);
+    constexpr int64_t kChunk = 256;  // whole blocks of every type
+    float chunk[kChunk];
+    for (int64_t i = 0; i < width; i += kChunk) {
+      const int64_t count = std::min(kChunk, width - i);
+      WEFT_CHECK(Dequantize(positions.type, source + *BytesFor(positions.type, i), count, chunk));
+      context.kernels->add(out + i, chunk, count);
+    }
   });
 }
 
-void AddRmsNorm(const AddRmsNormArgs& args, OpContext& context) {
+void Norm(const float* x, const NormWeights& weights, NormKind kind, float eps, int64_t width,
+          float* out, OpContext& context) {
+  if (kind == NormKind::kRms) {
+    context.kernels->rms_norm(x, weights.weight, width, eps, out);
+  } else {
+    context.kernels->layer_norm(x, weights.weight, weights.bias, width, eps, out);
+  }
+}
+
+void AddNorm(const AddNormArgs& args, OpContext& context) {
   const int64_t width = args.out.width;
   ForRows(args.rows, width, context, [&](int64_t row) {
     float* x = args.x + row * width;
-    if (args.delta != nullptr) context.kernels->add(x, args.delta + row * width, width);
-    context.kernels->rms_norm(x, args.weight, width, args.eps, args.out.row(row));
+    if (args.delta != nullptr) {
+      float* delta = args.delta + row * width;
+      if (args.delta_norm.weight != nullptr) {
+        Norm(delta, args.delta_norm, args.kind, args.eps, width, delta, context);
+      }
+      if (args.delta_scale == 1) {
+        context.kernels->add(x, delta, width);
+      } else {
+        context.kernels->add_scaled(x, delta, args.delta_scale, width);
+      }
+    }
+    Norm(x, args.norm, args.kind, args.eps, width, args.out.row(row), context);
+    QuantizeRow(args.out, row, context);
+  });
+}
+
+void RmsNorm(const RmsNormArgs& args, OpContext& context) {
+  ForRows(args.rows, args.out.width, context, [&](int64_t row) {
+    context.kernels->rms_norm(args.x + row * args.stride, args.weight, args.out.width, args.eps,
+                              args.out.row(row));
     QuantizeRow(args.out, row, context);
   });
 }
@@ -97,6 +138,14 @@ void Linear(const LinearArgs& args, OpContext& context) {
           .out = output.out + first * cpu::kGroupRows,
           .out_stride = weight.rows,
       });
+      if (output.bias != nullptr) {
+        const int64_t column = first * cpu::kGroupRows;
+        const int64_t columns = std::min(count * cpu::kGroupRows, weight.rows - column);
+        for (int64_t row = 0; row < args.rows; ++row) {
+          context.kernels->add(output.out + row * weight.rows + column, output.bias + column,
+                               columns);
+        }
+      }
       return;
     }
   });
@@ -202,12 +251,18 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   }
 }
 
-void SwiGlu(const SwiGluArgs& args, OpContext& context) {
+void Activate(const ActivateArgs& args, OpContext& context) {
   const int64_t width = args.out.width;
   ForRows(args.rows, 4 * width, context, [&](int64_t row) {
-    context.kernels->swiglu(args.gate + row * width, args.up + row * width, width,
-                            args.out.row(row));
+    const float* gate = args.gate == nullptr ? nullptr : args.gate + row * width;
+    context.kernels->activate(args.kind, gate, args.up + row * width, width, args.out.row(row));
     QuantizeRow(args.out, row, context);
+  });
+}
+
+void ScaleAndCap(const ScaleAndCapArgs& args, OpContext& context) {
+  ForRows(args.rows, 4 * args.width, context, [&](int64_t row) {
+    context.kernels->scale_and_cap(args.x + row * args.width, args.width, args.scale, args.softcap);
   });
 }
 
@@ -219,11 +274,13 @@ const OpTable& CpuOps() {
       .quantizes = Quantizes,
       .prepare = Prepare,
       .embed = Embed,
-      .add_rms_norm = AddRmsNorm,
+      .add_norm = AddNorm,
+      .rms_norm = RmsNorm,
       .linear = Linear,
       .rope_and_cache = RopeAndCache,
       .paged_attention = PagedAttention,
-      .swiglu = SwiGlu,
+      .activate = Activate,
+      .scale_and_cap = ScaleAndCap,
   };
   return kTable;
 }

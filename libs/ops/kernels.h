@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "libs/device/cpu_features.h"
+#include "libs/ops/op_kinds.h"
 
 namespace weft::cpu {
 
@@ -152,8 +153,14 @@ struct Kernels {
   void (*add)(float* x, const float* delta, int64_t n);  // x += delta
   // One row of n elements, a multiple of 32, to the first row of `out`.
   void (*quantize)(const float* x, int64_t n, const QuantizedRows& out);
-  // out = gate / (1 + exp(-gate)) * up
-  void (*swiglu)(const float* gate, const float* up, int64_t n, float* out);
+  // out = (x - mean) / sqrt(variance + eps) * weight + bias. In place is fine.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, int64_t n, float eps,
+                     float* out);
+  void (*add_scaled)(float* x, const float* delta, float scale, int64_t n);  // x += scale * delta
+  // out = activation(gate) * up, or activation(up) when gate is null.
+  void (*activate)(Activation kind, const float* gate, const float* up, int64_t n, float* out);
+  // x *= scale, then x = cap * tanh(x / cap) unless cap is 0.
+  void (*scale_and_cap)(float* x, int64_t n, float scale, float cap);
   void (*rope_cache)(const RopeCacheArgs& args);
   void (*attention)(const AttentionArgs& args);
 };

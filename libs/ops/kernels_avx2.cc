@@ -16,7 +16,10 @@ const Kernels kAvx2Kernels = {
     .rms_norm = RmsNorm<SimdAvx2>,
     .add = Add<SimdAvx2>,
     .quantize = Quantize<SimdAvx2>,
-    .swiglu = SwiGlu<SimdAvx2>,
+    .layer_norm = LayerNorm<SimdAvx2>,
+    .add_scaled = AddScaled<SimdAvx2>,
+    .activate = ActivateAny<SimdAvx2>,
+    .scale_and_cap = ScaleAndCap<SimdAvx2>,
     .rope_cache = RopeCache<SimdAvx2>,
     .attention = Attention<SimdAvx2>::Run,
 };

@@ -16,7 +16,10 @@ const Kernels kScalarKernels = {
     .rms_norm = RmsNorm<SimdScalar>,
     .add = Add<SimdScalar>,
     .quantize = Quantize<SimdScalar>,
-    .swiglu = SwiGlu<SimdScalar>,
+    .layer_norm = LayerNorm<SimdScalar>,
+    .add_scaled = AddScaled<SimdScalar>,
+    .activate = ActivateAny<SimdScalar>,
+    .scale_and_cap = ScaleAndCap<SimdScalar>,
     .rope_cache = RopeCache<SimdScalar>,
     .attention = Attention<SimdScalar>::Run,
 };

@@ -56,28 +56,54 @@ struct OpContext {
   std::vector<std::vector<float>> scratch;  // one per rank, sized by the ops when they need it
 };
 
-// out[r] = row tokens[r] of `table`, which is in its file's format.
+// out[r] = scale * row tokens[r] of `table` + row positions[r] of `position_table` (unless null).
+// Both are in their source's format.
 struct EmbedArgs {
   const Weight* table = nullptr;
   std::span<const int32_t> tokens;
-  float* out = nullptr;
+  float scale = 1;
+  const Weight* position_table = nullptr;
+  std::span<const int32_t> positions;
+  float* out = nullptr;  // [rows, table.cols]
 };
 
-// x += delta (unless null), then out = rms_norm(x) * weight. Quantises too where `out` has room.
-struct AddRmsNormArgs {
-  float* x = nullptr;
-  const float* delta = nullptr;
+// Weights of a norm over [width]; the bias is null for NormKind::kRms.
+struct NormWeights {
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+};
+
+// x += delta_scale * delta (unless null), then out = norm(x). With `delta_norm` (unless its weight
+// is null) delta is normalised first, in place. Quantises too where `out` has room.
+struct AddNormArgs {
+  float* x = nullptr;      // [rows, out.width]
+  float* delta = nullptr;  // [rows, out.width]
+  NormWeights delta_norm = {};
+  float delta_scale = 1;
+  NormKind kind = NormKind::kRms;
+  NormWeights norm;
+  float eps = 0;
+  int64_t rows = 0;
+  Activations out;
+};
+
+// out = rms_norm of the leading out.width elements of each row. Quantises too where `out` has room.
+struct RmsNormArgs {
+  const float* x = nullptr;  // row r at x + r * stride
+  int64_t stride = 0;
   const float* weight = nullptr;
   float eps = 0;
   int64_t rows = 0;
   Activations out;
 };
 
-// Several products of the same input: outputs[i] = input * weights[i]^T, [rows, weight.rows].
+// Several products of the same input: outputs[i] = input * weights[i]^T + bias, [rows,
+// weight.rows].
 struct LinearArgs {
   struct Output {
     const Weight* weight = nullptr;
     float* out = nullptr;
+    const float* bias = nullptr;  // [weight.rows] or null
   };
   Activations input;
   int64_t rows = 0;
@@ -141,12 +167,23 @@ struct PagedAttentionArgs {
   Activations out;  // width heads * v_dim
 };
 
-// out = silu(gate) * up. Quantises too where `out` has room.
-struct SwiGluArgs {
-  const float* gate = nullptr;
+// out = activation(gate) * up, or activation(up) when gate is null. Quantises too where `out` has
+// room.
+struct ActivateArgs {
+  Activation kind = Activation::kSilu;
+  const float* gate = nullptr;  // [rows, out.width]
   const float* up = nullptr;
   int64_t rows = 0;
   Activations out;
+};
+
+// x = softcap(scale * x): softcap * tanh(x / softcap), or nothing when it is 0.
+struct ScaleAndCapArgs {
+  float* x = nullptr;  // [rows, width]
+  int64_t rows = 0;
+  int64_t width = 0;
+  float scale = 1;
+  float softcap = 0;
 };
 
 struct OpTable {
@@ -157,11 +194,13 @@ struct OpTable {
   // result owns its bytes.
   absl::StatusOr<Weight> (*prepare)(const Weight& raw, std::string_view name, OpContext& context);
   void (*embed)(const EmbedArgs& args, OpContext& context);
-  void (*add_rms_norm)(const AddRmsNormArgs& args, OpContext& context);
+  void (*add_norm)(const AddNormArgs& args, OpContext& context);
+  void (*rms_norm)(const RmsNormArgs& args, OpContext& context);
   void (*linear)(const LinearArgs& args, OpContext& context);
   void (*rope_and_cache)(const RopeAndCacheArgs& args, OpContext& context);
   void (*paged_attention)(const PagedAttentionArgs& args, OpContext& context);
-  void (*swiglu)(const SwiGluArgs& args, OpContext& context);
+  void (*activate)(const ActivateArgs& args, OpContext& context);
+  void (*scale_and_cap)(const ScaleAndCapArgs& args, OpContext& context);
 };
 
 const OpTable& RefOps();

@@ -40,22 +40,52 @@ void DequantizeRow(const Weight& weight, int64_t row, float* out) {
 }
 
 void Embed(const EmbedArgs& args, OpContext&) {
+  const int64_t width = args.table->cols;
+  std::vector<float> position(args.position_table == nullptr ? 0 : static_cast<size_t>(width));
   for (size_t row = 0; row < args.tokens.size(); ++row) {
-    DequantizeRow(*args.table, args.tokens[row],
-                  args.out + static_cast<int64_t>(row) * args.table->cols);
+    float* out = args.out + static_cast<int64_t>(row) * width;
+    DequantizeRow(*args.table, args.tokens[row], out);
+    for (int64_t i = 0; i < width; ++i) out[i] *= args.scale;
+    if (args.position_table == nullptr) continue;
+    DequantizeRow(*args.position_table, args.positions[row], position.data());
+    for (int64_t i = 0; i < width; ++i) out[i] += position[static_cast<size_t>(i)];
   }
 }
 
-void AddRmsNorm(const AddRmsNormArgs& args, OpContext&) {
+void Norm(const float* x, const NormWeights& weights, NormKind kind, float eps, int64_t width,
+          float* out) {
+  float mean = 0;
+  if (kind == NormKind::kLayer) {
+    for (int64_t i = 0; i < width; ++i) mean += x[i];
+    mean /= static_cast<float>(width);
+  }
+  for (int64_t i = 0; i < width; ++i) out[i] = x[i] - mean;
+  const float inverse = 1.0f / std::sqrt(Dot(out, out, width) / static_cast<float>(width) + eps);
+  for (int64_t i = 0; i < width; ++i) {
+    out[i] = out[i] * inverse * weights.weight[i];
+    if (weights.bias != nullptr) out[i] += weights.bias[i];
+  }
+}
+
+void AddNorm(const AddNormArgs& args, OpContext&) {
   const int64_t width = args.out.width;
   for (int64_t row = 0; row < args.rows; ++row) {
     float* x = args.x + row * width;
     if (args.delta != nullptr) {
-      for (int64_t i = 0; i < width; ++i) x[i] += args.delta[row * width + i];
+      float* delta = args.delta + row * width;
+      if (args.delta_norm.weight != nullptr) {
+        Norm(delta, args.delta_norm, args.kind, args.eps, width, delta);
+      }
+      for (int64_t i = 0; i < width; ++i) x[i] += args.delta_scale * delta[i];
     }
-    const float mean = Dot(x, x, width) / static_cast<float>(width);
-    const float inverse = 1.0f / std::sqrt(mean + args.eps);
-    for (int64_t i = 0; i < width; ++i) args.out.row(row)[i] = x[i] * inverse * args.weight[i];
+    Norm(x, args.norm, args.kind, args.eps, width, args.out.row(row));
+  }
+}
+
+void RmsNorm(const RmsNormArgs& args, OpContext&) {
+  for (int64_t row = 0; row < args.rows; ++row) {
+    Norm(args.x + row * args.stride, {args.weight}, NormKind::kRms, args.eps, args.out.width,
+         args.out.row(row));
   }
 }
 
@@ -75,7 +105,8 @@ void Linear(const LinearArgs& args, OpContext& context) {
       for (int64_t n = task * per_task; n < end; ++n) {
         DequantizeRow(weight, n, values.data());
         for (int64_t row = 0; row < args.rows; ++row) {
-          output.out[row * weight.rows + n] = Dot(values.data(), args.input.row(row), weight.cols);
+          output.out[row * weight.rows + n] = Dot(values.data(), args.input.row(row), weight.cols) +
+                                              (output.bias == nullptr ? 0.0f : output.bias[n]);
         }
       }
     });
@@ -206,10 +237,28 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   }
 }
 
-void SwiGlu(const SwiGluArgs& args, OpContext&) {
+float Activated(Activation kind, float x) {
+  switch (kind) {
+    case Activation::kSilu:
+      return x / (1.0f + std::exp(-x));
+    case Activation::kGeluTanh:
+      return 0.5f * x * (1.0f + std::tanh(0.7978845608f * (x + 0.044715f * x * x * x)));
+    case Activation::kGelu:
+      return 0.5f * x * (1.0f + std::erf(x * 0.7071067812f));
+  }
+  return x;
+}
+
+void Activate(const ActivateArgs& args, OpContext&) {
   for (int64_t i = 0; i < args.rows * args.out.width; ++i) {
-    const float gate = args.gate[i];
-    args.out.data[i] = gate / (1.0f + std::exp(-gate)) * args.up[i];
+    args.out.data[i] = args.gate == nullptr ? Activated(args.kind, args.up[i])
+                                            : Activated(args.kind, args.gate[i]) * args.up[i];
+  }
+}
+
+void ScaleAndCap(const ScaleAndCapArgs& args, OpContext&) {
+  for (int64_t i = 0; i < args.rows * args.width; ++i) {
+    args.x[i] = SoftCap(args.x[i] * args.scale, args.softcap);
   }
 }
 
@@ -221,11 +270,13 @@ const OpTable& RefOps() {
       .quantizes = Quantizes,
       .prepare = Prepare,
       .embed = Embed,
-      .add_rms_norm = AddRmsNorm,
+      .add_norm = AddNorm,
+      .rms_norm = RmsNorm,
       .linear = Linear,
       .rope_and_cache = RopeAndCache,
       .paged_attention = PagedAttention,
-      .swiglu = SwiGlu,
+      .activate = Activate,
+      .scale_and_cap = ScaleAndCap,
   };
   return kTable;
 }

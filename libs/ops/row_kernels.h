@@ -34,6 +34,42 @@ void RmsNorm(const float* x, const float* weight, int64_t n, float eps, float* o
   }
 }
 
+// Two passes: the variance of centred values does not cancel.
+template <typename S>
+void LayerNorm(const float* x, const float* weight, const float* bias, int64_t n, float eps,
+               float* out) {
+  using F = typename S::F;
+  F sums = S::Set1(0.0f);
+  for (int64_t i = 0; i < n; i += 16) {
+    sums = S::Add(sums, S::LoadFirst(x + i, n - i < 16 ? static_cast<int>(n - i) : 16));
+  }
+  const F mean = S::Set1(S::ReduceAdd(sums) / static_cast<float>(n));
+  F squares = S::Set1(0.0f);
+  for (int64_t i = 0; i < n; i += 16) {
+    const int lanes = n - i < 16 ? static_cast<int>(n - i) : 16;
+    const F centred = S::FirstLanes(lanes, S::Sub(S::LoadFirst(x + i, lanes), mean), S::Set1(0.0f));
+    squares = S::Fma(centred, centred, squares);
+  }
+  const float variance = S::ReduceAdd(squares) / static_cast<float>(n);
+  const F inverse = S::Set1(1.0f / std::sqrt(variance + eps));
+  for (int64_t i = 0; i < n; i += 16) {
+    const int lanes = n - i < 16 ? static_cast<int>(n - i) : 16;
+    const F centred = S::Sub(S::LoadFirst(x + i, lanes), mean);
+    const F scaled = S::Mul(S::Mul(centred, inverse), S::LoadFirst(weight + i, lanes));
+    S::StoreFirst(out + i, S::Add(scaled, S::LoadFirst(bias + i, lanes)), lanes);
+  }
+}
+
+template <typename S>
+void AddScaled(float* x, const float* delta, float scale, int64_t n) {
+  const typename S::F factor = S::Set1(scale);
+  for (int64_t i = 0; i < n; i += 16) {
+    const int lanes = n - i < 16 ? static_cast<int>(n - i) : 16;
+    S::StoreFirst(x + i, S::Fma(S::LoadFirst(delta + i, lanes), factor, S::LoadFirst(x + i, lanes)),
+                  lanes);
+  }
+}
+
 template <typename S>
 void Add(float* x, const float* delta, int64_t n) {
   int64_t i = 0;
@@ -70,16 +106,47 @@ void Quantize(const float* x, int64_t n, const QuantizedRows& out) {
   }
 }
 
-template <typename S>
-void SwiGlu(const float* gate, const float* up, int64_t n, float* out) {
+template <Activation kKind, typename S>
+void ActivateRow(const float* gate, const float* up, int64_t n, float* out) {
+  using F = typename S::F;
+  // Without a gate, `up` is what is activated.
+  const float* x = gate == nullptr ? up : gate;
   int64_t i = 0;
   for (; i + 16 <= n; i += 16) {
-    S::Store(out + i, S::Mul(Silu<S>(S::Load(gate + i)), S::Load(up + i)));
+    F y = Activate<kKind, S>(S::Load(x + i));
+    if (gate != nullptr) y = S::Mul(y, S::Load(up + i));
+    S::Store(out + i, y);
   }
   if (i < n) {
     const int tail = static_cast<int>(n - i);
-    const typename S::F g = Silu<S>(S::LoadFirst(gate + i, tail));
-    S::StoreFirst(out + i, S::Mul(g, S::LoadFirst(up + i, tail)), tail);
+    F y = Activate<kKind, S>(S::LoadFirst(x + i, tail));
+    if (gate != nullptr) y = S::Mul(y, S::LoadFirst(up + i, tail));
+    S::StoreFirst(out + i, y, tail);
+  }
+}
+
+template <typename S>
+void ActivateAny(Activation kind, const float* gate, const float* up, int64_t n, float* out) {
+  switch (kind) {
+    case Activation::kSilu:
+      return ActivateRow<Activation::kSilu, S>(gate, up, n, out);
+    case Activation::kGeluTanh:
+      return ActivateRow<Activation::kGeluTanh, S>(gate, up, n, out);
+    case Activation::kGelu:
+      return ActivateRow<Activation::kGelu, S>(gate, up, n, out);
+  }
+}
+
+template <typename S>
+void ScaleAndCap(float* x, int64_t n, float scale, float cap) {
+  using F = typename S::F;
+  const F factor = S::Set1(scale);
+  int64_t i = 0;
+  for (; i < n; i += 16) {
+    const int lanes = n - i < 16 ? static_cast<int>(n - i) : 16;
+    F y = S::Mul(S::LoadFirst(x + i, lanes), factor);
+    if (cap > 0) y = SoftCap<S>(y, cap);
+    S::StoreFirst(x + i, y, lanes);
   }
 }
 

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "libs/ops/op_kinds.h"
+
 namespace weft::cpu {
 
 // e^x with a relative error below 2^-22 for x in [-87.3, 88.3]; clamped outside. Cody-Waite
@@ -35,6 +37,42 @@ template <typename S>
 inline typename S::F Silu(typename S::F x) {
   const typename S::F e = Exp<S>(S::Sub(S::Set1(0.0f), x));
   return S::Div(x, S::Add(S::Set1(1.0f), e));
+}
+
+// The tanh form of GELU, as x / (1 + e^-2y): 0.5 (1 + tanh y) is the logistic function of 2y.
+template <typename S>
+inline typename S::F GeluTanh(typename S::F x) {
+  using F = typename S::F;
+  const F cubed = S::Mul(S::Mul(x, x), x);
+  const F inner = S::Fma(S::Set1(0.044715f), cubed, x);
+  const F e = Exp<S>(S::Mul(S::Set1(-1.5957691216057308f), inner));  // -2 sqrt(2 / pi)
+  return S::Div(x, S::Add(S::Set1(1.0f), e));
+}
+
+// x times the normal distribution function. 1 - erf by Abramowitz and Stegun 7.1.26, whose error
+// is below 1.5e-7.
+template <typename S>
+inline typename S::F Gelu(typename S::F x) {
+  using F = typename S::F;
+  const F one = S::Set1(1.0f);
+  const F z = S::Mul(S::Abs(x), S::Set1(0.70710678118654752f));
+  const F t = S::Div(one, S::Fma(S::Set1(0.3275911f), z, one));
+  F p = S::Set1(1.061405429f);
+  p = S::Fma(p, t, S::Set1(-1.453152027f));
+  p = S::Fma(p, t, S::Set1(1.421413741f));
+  p = S::Fma(p, t, S::Set1(-0.284496736f));
+  p = S::Fma(p, t, S::Set1(0.254829592f));
+  const F e = Exp<S>(S::Sub(S::Set1(0.0f), S::Mul(z, z)));
+  const F tail = S::Mul(S::Mul(S::Mul(p, t), e), S::Set1(0.5f));  // of |x|
+  // x * (1 - tail) for x > 0, x * tail below: max(x, 0) - |x| * tail.
+  return S::Sub(S::Max(x, S::Set1(0.0f)), S::Mul(S::Abs(x), tail));
+}
+
+template <Activation kKind, typename S>
+inline typename S::F Activate(typename S::F x) {
+  if constexpr (kKind == Activation::kSilu) return Silu<S>(x);
+  if constexpr (kKind == Activation::kGeluTanh) return GeluTanh<S>(x);
+  if constexpr (kKind == Activation::kGelu) return Gelu<S>(x);
 }
 
 // tanh(x), with an absolute error below 2^-22.

@@ -80,8 +80,14 @@ TEST_CASE("A tensor of a type that cannot be computed with is named", "[model]")
 
 TEST_CASE("A tensor that the architecture does not know is refused", "[model]") {
   TinyModel tiny;
+  tiny.extra = {"blk.0.attn_sinks.weight"};
+  RequireMentions(ErrorOf(tiny), {"UNIMPLEMENTED", "blk.0.attn_sinks.weight"});
+}
+
+TEST_CASE("A bias is wanted of all three projections or of none", "[model]") {
+  TinyModel tiny;
   tiny.extra = {"blk.0.attn_q.bias"};
-  RequireMentions(ErrorOf(tiny), {"UNIMPLEMENTED", "blk.0.attn_q.bias"});
+  RequireMentions(ErrorOf(tiny), {"blk.0.attn_k.bias", "missing", "expected shape [128]"});
 }
 
 TEST_CASE("A missing key is named", "[model]") {
@@ -149,9 +155,9 @@ TEST_CASE("What is not supported says so", "[model]") {
   TinyModel experts;
   experts.overrides["expert_count"] = 8;
   RequireMentions(ErrorOf(experts), {"UNIMPLEMENTED", "expert_count"});
-  TinyModel yarn;
-  yarn.texts["rope.scaling.type"] = "yarn";
-  RequireMentions(ErrorOf(yarn), {"UNIMPLEMENTED", "rope.scaling.type", "yarn"});
+  TinyModel scaling;
+  scaling.texts["rope.scaling.type"] = "spiral";
+  RequireMentions(ErrorOf(scaling), {"UNIMPLEMENTED", "rope.scaling.type", "spiral"});
   TinyModel values;
   values.overrides["attention.value_length"] = 32;
   RequireMentions(ErrorOf(values), {"UNIMPLEMENTED", "attention.value_length"});

@@ -26,7 +26,7 @@ TEST_CASE("RopeTable gives cosines and sines of position times frequency", "[mod
   ModelConfig config;
   config.rope_dim = 64;
   config.rope_base = 100000.0f;
-  const RopeTable table(config, {});
+  const RopeTable table(config, {}, RopeTable::Layers::kAll);
   const int32_t positions[] = {0, 1, 777, 8000};
   std::vector<float> out(4 * 64);
   table.Fill(positions, out.data());
@@ -45,7 +45,7 @@ TEST_CASE("RopeTable divides positions by the scale and frequencies by the facto
   config.rope_dim = 2;
   config.rope_scaling = {.kind = RopeScaling::Kind::kLinear, .factor = 4.0f};
   const float factors[] = {2.0f};
-  const RopeTable table(config, factors);
+  const RopeTable table(config, factors, RopeTable::Layers::kAll);
   const int32_t positions[] = {12};
   float out[2];
   table.Fill(positions, out);

@@ -40,15 +40,95 @@ TEST_CASE("SwiGlu is near fp64 over its whole range and the same everywhere", "[
   gate[3] = -0.0f;
   const std::vector<float> up = RandomFloats(997, 5);
   std::vector<float> expected(gate.size());
-  cpu::GetKernels(Isa::kScalar).swiglu(gate.data(), up.data(), 997, expected.data());
+  cpu::GetKernels(Isa::kScalar)
+      .activate(Activation::kSilu, gate.data(), up.data(), 997, expected.data());
   for (size_t i = 0; i < gate.size(); ++i) {
     const double exact = gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))) * up[i];
     REQUIRE(expected[i] == Approx(exact).epsilon(1e-6).margin(1e-30));
   }
   for (const Isa isa : AvailableIsas()) {
     std::vector<float> out(gate.size());
-    cpu::GetKernels(isa).swiglu(gate.data(), up.data(), 997, out.data());
+    cpu::GetKernels(isa).activate(Activation::kSilu, gate.data(), up.data(), 997, out.data());
     REQUIRE(SameBits(out, expected));
+  }
+}
+
+TEST_CASE("GELU of both kinds is near fp64 over its whole range and the same everywhere", "[ops]") {
+  std::vector<float> x = RandomFloats(997, 14, 4.0f);
+  x[0] = 200.0f;
+  x[1] = -200.0f;
+  x[2] = 0.0f;
+  const std::vector<float> up = RandomFloats(997, 15);
+  for (const Activation kind : {Activation::kGeluTanh, Activation::kGelu}) {
+    for (const bool gated : {false, true}) {
+      const float* gate = gated ? x.data() : nullptr;
+      const float* other = gated ? up.data() : x.data();
+      std::vector<float> expected(x.size());
+      cpu::GetKernels(Isa::kScalar).activate(kind, gate, other, 997, expected.data());
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double v = x[i];
+        const double inner = kind == Activation::kGelu
+                                 ? std::erf(v / std::sqrt(2.0))
+                                 : std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v));
+        const double exact = 0.5 * v * (1 + inner) * (gated ? up[i] : 1);
+        REQUIRE(expected[i] == Approx(exact).epsilon(1e-6).margin(2e-6));
+      }
+      for (const Isa isa : AvailableIsas()) {
+        std::vector<float> out(x.size());
+        cpu::GetKernels(isa).activate(kind, gate, other, 997, out.data());
+        REQUIRE(SameBits(out, expected));
+      }
+    }
+  }
+}
+
+TEST_CASE("LayerNorm is near fp64 and the same on every instruction set", "[ops]") {
+  for (const int n : kWidths) {
+    std::vector<float> x = RandomFloats(static_cast<size_t>(n), 16, 3.0f);
+    for (float& value : x) value += 50.0f;
+    const std::vector<float> weight = RandomFloats(static_cast<size_t>(n), 17);
+    const std::vector<float> bias = RandomFloats(static_cast<size_t>(n), 18);
+    std::vector<float> expected(x.size());
+    cpu::GetKernels(Isa::kScalar)
+        .layer_norm(x.data(), weight.data(), bias.data(), n, 1e-5f, expected.data());
+    double mean = 0;
+    for (const float value : x) mean += value;
+    mean /= n;
+    double variance = 0;
+    for (const float value : x) variance += (value - mean) * (value - mean);
+    const double inverse = 1 / std::sqrt(variance / n + 1e-5);
+    for (size_t i = 0; i < x.size(); ++i) {
+      REQUIRE(expected[i] ==
+              Approx((x[i] - mean) * inverse * weight[i] + bias[i]).epsilon(1e-5).margin(1e-4));
+    }
+    for (const Isa isa : AvailableIsas()) {
+      std::vector<float> out = x;  // in place
+      cpu::GetKernels(isa).layer_norm(out.data(), weight.data(), bias.data(), n, 1e-5f, out.data());
+      REQUIRE(SameBits(out, expected));
+    }
+  }
+}
+
+TEST_CASE("ScaleAndCap and AddScaled are near fp64 and the same everywhere", "[ops]") {
+  for (const int n : kWidths) {
+    const std::vector<float> x = RandomFloats(static_cast<size_t>(n), 19, 40.0f);
+    const std::vector<float> delta = RandomFloats(static_cast<size_t>(n), 20);
+    for (const float cap : {0.0f, 30.0f}) {
+      for (const Isa isa : AvailableIsas()) {
+        std::vector<float> out = x;
+        cpu::GetKernels(isa).scale_and_cap(out.data(), n, 0.25f, cap);
+        std::vector<float> scalar = x;
+        cpu::GetKernels(Isa::kScalar).scale_and_cap(scalar.data(), n, 0.25f, cap);
+        REQUIRE(SameBits(out, scalar));
+        std::vector<float> sum = x;
+        cpu::GetKernels(isa).add_scaled(sum.data(), delta.data(), 0.3f, n);
+        for (size_t i = 0; i < x.size(); ++i) {
+          const double v = 0.25 * x[i];
+          REQUIRE(out[i] == Approx(cap > 0 ? cap * std::tanh(v / cap) : v).margin(2e-5));
+          REQUIRE(sum[i] == std::fma(delta[i], 0.3f, x[i]));
+        }
+      }
+    }
   }
 }
 

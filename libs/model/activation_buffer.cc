@@ -1,0 +1,42 @@
+#include "libs/model/activation_buffer.h"
+
+namespace weft {
+
+void ActivationBuffer::AddConsumer(int64_t width, const Weight& weight, const OpTable& ops) {
+  width_ = width;
+  // A block of 32 must not cross rows. Quantised formats guarantee it for their own input.
+  quantized_ |= ops.quantizes(weight) && width % 32 == 0;
+}
+
+void ActivationBuffer::Reserve(int64_t rows) {
+  const auto elements = static_cast<size_t>(rows * width_);
+  if (elements <= data_.size()) return;
+  data_.resize(elements);
+  if (!quantized_) return;
+  q_.resize(elements);
+  scale_.resize(elements / 32);
+  scaled_sum_.resize(elements / 32);
+  minus128sum_.resize(elements / 16);
+}
+
+uint64_t ActivationBuffer::bytes() const {
+  return data_.size() * 4 + q_.size() + scale_.size() * 4 + scaled_sum_.size() * 4 +
+         minus128sum_.size() * 4;
+}
+
+Activations ActivationBuffer::view(int64_t rows) {
+  Activations view;
+  view.data = data_.data();
+  view.width = width_;
+  if (quantized_) {
+    view.quantized = {q_.data(), scale_.data(), scaled_sum_.data(), minus128sum_.data(), rows};
+  }
+  return view;
+}
+
+uint64_t ReserveFloats(std::vector<float>& buffer, int64_t floats) {
+  if (buffer.size() < static_cast<size_t>(floats)) buffer.resize(static_cast<size_t>(floats));
+  return buffer.size() * sizeof(float);
+}
+
+}  // namespace weft

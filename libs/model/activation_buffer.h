@@ -1,0 +1,36 @@
+// Activations of a step, with room for their quantised form where a consumer wants it.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <vector>
+
+#include "libs/ops/op_table.h"
+
+namespace weft {
+
+// Grows with the largest step seen. One thread at a time.
+class ActivationBuffer {
+ public:
+  // Rows of `width`; the quantised form is kept when one of the weights that will multiply it wants
+  // it. Called for every layer before the first Reserve.
+  void AddConsumer(int64_t width, const Weight& weight, const OpTable& ops);
+
+  void Reserve(int64_t rows);
+  uint64_t bytes() const;
+  Activations view(int64_t rows);
+
+ private:
+  int64_t width_ = 0;
+  bool quantized_ = false;
+  std::vector<float> data_;
+  std::vector<int8_t> q_;
+  std::vector<float> scale_;
+  std::vector<float> scaled_sum_;
+  std::vector<int32_t> minus128sum_;
+};
+
+// Grows `buffer` to `floats` and returns the bytes it then takes.
+uint64_t ReserveFloats(std::vector<float>& buffer, int64_t floats);
+
+}  // namespace weft

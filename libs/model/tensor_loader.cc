@@ -1,0 +1,122 @@
+#include "libs/model/tensor_loader.h"
+
+#include <algorithm>
+
+#include "libs/base/status.h"
+
+namespace weft {
+namespace {
+
+std::string Shape(const std::vector<int64_t>& dims) {
+  return fmt::format("[{}]", fmt::join(dims, ", "));
+}
+
+}  // namespace
+
+absl::StatusOr<const Tensor*> TensorLoader::Find(const std::string& name,
+                                                 const std::vector<int64_t>& dims) {
+  const Tensor* tensor = tensors_.Find(name);
+  if (tensor == nullptr) {
+    return InvalidArgument("tensor {}: missing; expected shape {}", name, Shape(dims));
+  }
+  if (tensor->dims != dims) {
+    return InvalidArgument("tensor {}: expected shape {}, found {}", name, Shape(dims),
+                           Shape(tensor->dims));
+  }
+  if (!IsSupported(tensor->type)) {
+    return Unimplemented("tensor {}: type {} is not supported (only {})", name, Name(tensor->type),
+                         SupportedTypeNames());
+  }
+  int64_t elements = 1;
+  for (const int64_t dim : dims) elements *= dim;
+  const std::optional<uint64_t> row = BytesFor(tensor->type, dims[0]);
+  const std::optional<uint64_t> bytes = BytesFor(tensor->type, elements);
+  if (!row.has_value() || !bytes.has_value()) {
+    return InvalidArgument("tensor {}: rows of {} elements are no whole blocks of {}", name,
+                           dims[0], Name(tensor->type));
+  }
+  if (tensor->bytes < *bytes || tensor->data == nullptr) {
+    return InvalidArgument("tensor {}: expected {} bytes, found {}", name, *bytes, tensor->bytes);
+  }
+  known_.insert(name);
+  return tensor;
+}
+
+absl::Status TensorLoader::Vector(const std::string& name, int64_t length,
+                                  std::vector<float>& out) {
+  WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {length}));
+  out.resize(static_cast<size_t>(length));
+  WEFT_CHECK(Dequantize(tensor->type, tensor->data, length, out.data()));
+  return absl::OkStatus();
+}
+
+absl::Status TensorLoader::Vector(const std::string& name, const RowRange& range,
+                                  std::vector<float>& out) {
+  std::vector<float> all;
+  WEFT_RETURN_IF_ERROR(Vector(name, range.total, all));
+  out.assign(all.begin() + range.first, all.begin() + range.first + range.rows);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Weight> TensorLoader::Raw(const std::string& name, int64_t rows, int64_t cols) {
+  WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {cols, rows}));
+  Weight raw;
+  raw.type = tensor->type;
+  raw.rows = rows;
+  raw.cols = cols;
+  raw.raw = tensor->data;
+  return raw;
+}
+
+absl::Status TensorLoader::Matrix(const std::string& name, int64_t rows, int64_t cols,
+                                  Weight& out) {
+  return Matrix(name, RowRange{0, rows, rows}, cols, out);
+}
+
+absl::Status TensorLoader::Matrix(const std::string& name, const RowRange& range, int64_t cols,
+                                  Weight& out) {
+  WEFT_ASSIGN_OR_RETURN(Weight raw, Raw(name, range.total, cols));
+  raw.raw += *BytesFor(raw.type, range.first * cols);
+  raw.rows = range.rows;
+  return Prepare(raw, name, out);
+}
+
+absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, Weight& out) {
+  WEFT_ASSIGN_OR_RETURN(out, table_.prepare(raw, name, context_));
+  const uint64_t bytes = *BytesFor(raw.type, raw.rows * raw.cols);
+  elements_[raw.type] += raw.rows * raw.cols;
+  if (out.packed != nullptr) {
+    packed_bytes_ += out.packed_bytes;
+    tensors_.Release(raw.raw, bytes);
+  }
+  done_bytes_ += bytes;
+  if (source_.progress) {
+    const auto all = static_cast<double>(std::max<uint64_t>(1, tensors_.bytes()));
+    source_.progress(std::min(1.0, static_cast<double>(done_bytes_) / all));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TensorLoader::NothingElse(std::string_view architecture) const {
+  for (const Tensor& tensor : tensors_.tensors()) {
+    if (known_.count(tensor.name) == 0) {
+      return Unimplemented("tensor {}: not supported in a model of architecture {}", tensor.name,
+                           architecture);
+    }
+  }
+  return absl::OkStatus();
+}
+
+DType TensorLoader::MainType() const {
+  DType main = DType::kF32;
+  int64_t most = -1;
+  for (const auto& [type, count] : elements_) {
+    if (count > most) {
+      most = count;
+      main = type;
+    }
+  }
+  return main;
+}
+
+}  // namespace weft

@@ -1,0 +1,70 @@
+// Takes tensors from a source: each is checked for presence, shape, type and bytes, and remembered,
+// so that one that nobody asked for can be refused.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "libs/model/tensor_source.h"
+#include "libs/model/weights.h"
+#include "libs/ops/op_table.h"
+
+namespace weft {
+
+// Rows of a matrix; rows of several can be one tensor, which `total` says.
+struct RowRange {
+  int64_t first = 0;
+  int64_t rows = 0;
+  int64_t total = 0;
+};
+
+// One thread at a time. Errors name the tensor, what was expected and what was found.
+class TensorLoader {
+ public:
+  TensorLoader(const WeightSource& source, const OpTable& table, OpContext& context)
+      : source_(source), tensors_(source.tensors), table_(table), context_(context) {}
+
+  bool Has(std::string_view name) const { return tensors_.Find(name) != nullptr; }
+
+  // GGUF order: dims[0] is the contiguous one, so a matrix is {cols, rows}.
+  absl::StatusOr<const Tensor*> Find(const std::string& name, const std::vector<int64_t>& dims);
+
+  // A vector as fp32, or part of one.
+  absl::Status Vector(const std::string& name, int64_t length, std::vector<float>& out);
+  absl::Status Vector(const std::string& name, const RowRange& range, std::vector<float>& out);
+
+  // A matrix in its source's format.
+  absl::StatusOr<Weight> Raw(const std::string& name, int64_t rows, int64_t cols);
+
+  // A matrix, or some of its rows, prepared by the op table.
+  absl::Status Matrix(const std::string& name, int64_t rows, int64_t cols, Weight& out);
+  absl::Status Matrix(const std::string& name, const RowRange& range, int64_t cols, Weight& out);
+
+  // kUnimplemented when the source has a tensor that nobody asked for: the model would be computed
+  // without it.
+  absl::Status NothingElse(std::string_view architecture) const;
+
+  DType MainType() const;  // that most elements of the matrices have
+  uint64_t packed_bytes() const { return packed_bytes_; }
+
+ private:
+  absl::Status Prepare(const Weight& raw, const std::string& name, Weight& out);
+
+  const WeightSource& source_;
+  const TensorSource& tensors_;
+  const OpTable& table_;
+  OpContext& context_;
+  std::set<std::string, std::less<>> known_;
+  std::map<DType, int64_t> elements_;
+  uint64_t packed_bytes_ = 0;
+  uint64_t done_bytes_ = 0;
+};
+
+}  // namespace weft

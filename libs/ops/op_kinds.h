@@ -1,0 +1,19 @@
+// The kinds of norm and activation that model families differ in.
+#pragma once
+
+#include <cstdint>
+
+namespace weft {
+
+enum class NormKind : uint8_t {
+  kRms,    // x / sqrt(mean(x^2) + eps) * weight
+  kLayer,  // (x - mean) / sqrt(variance + eps) * weight + bias
+};
+
+enum class Activation : uint8_t {
+  kSilu,      // x / (1 + e^-x)
+  kGeluTanh,  // 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+  kGelu,      // 0.5 x (1 + erf(x / sqrt(2)))
+};
+
+}  // namespace weft
