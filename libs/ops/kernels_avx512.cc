@@ -32,7 +32,10 @@ const Kernels kAmxKernels = {
     .rms_norm = RmsNorm<SimdAvx512>,
     .add = Add<SimdAvx512>,
     .quantize = Quantize<SimdAvx512>,
-    .swiglu = SwiGlu<SimdAvx512>,
+    .layer_norm = LayerNorm<SimdAvx512>,
+    .add_scaled = AddScaled<SimdAvx512>,
+    .activate = ActivateAny<SimdAvx512>,
+    .scale_and_cap = ScaleAndCap<SimdAvx512>,
     .rope_cache = RopeCache<SimdAvx512>,
     .attention = Attention<SimdAvx512>::Run,
 };
