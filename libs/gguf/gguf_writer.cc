@@ -83,18 +83,24 @@ void GgufWriter::AddEntry(const GgufFile::Entry& entry) {
 
 void GgufWriter::AddTensor(std::string_view name, uint32_t ggml_type, std::span<const int64_t> dims,
                            std::string_view data) {
-  tensors_.push_back({std::string(name), ggml_type, {dims.begin(), dims.end()}, data});
+  tensors_.push_back({std::string(name), ggml_type, {dims.begin(), dims.end()}, data.size(), data});
 }
 
-std::string GgufWriter::Finish() const {
+void GgufWriter::AddTensorInfo(std::string_view name, uint32_t ggml_type,
+                               std::span<const int64_t> dims, uint64_t bytes) {
+  tensors_.push_back({std::string(name), ggml_type, {dims.begin(), dims.end()}, bytes, {}});
+}
+
+uint64_t GgufWriter::PaddingAt(uint64_t offset) const {
+  return (alignment_ - offset % alignment_) % alignment_;
+}
+
+std::string GgufWriter::Head() const {
   std::string out = "GGUF";
   Append<uint32_t>(out, 3);
   Append<uint64_t>(out, tensors_.size());
   Append<uint64_t>(out, entries_);
   out += metadata_;
-  const auto align = [this](uint64_t at) {
-    return (at + alignment_ - 1) / alignment_ * alignment_;
-  };
   uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
     AppendText(out, tensor.name);
@@ -102,10 +108,22 @@ std::string GgufWriter::Finish() const {
     for (const int64_t extent : tensor.dims) Append(out, extent);
     Append(out, tensor.type);
     Append(out, offset);
-    offset = align(offset + tensor.data.size());
+    offset += tensor.bytes;
+    offset += PaddingAt(offset);
   }
+  return out;
+}
+
+uint64_t GgufWriter::FileBytes() const {
+  uint64_t bytes = Head().size();
+  for (const Tensor& tensor : tensors_) bytes += PaddingAt(bytes) + tensor.bytes;
+  return bytes;
+}
+
+std::string GgufWriter::Finish() const {
+  std::string out = Head();
   for (const Tensor& tensor : tensors_) {
-    out.resize(align(out.size()), '\0');
+    out.append(PaddingAt(out.size()), '\0');
     out += tensor.data;
   }
   return out;

@@ -1,4 +1,4 @@
-// Writes GGUF v3 files into memory: metadata shipped between services, and files for tests.
+// Writes GGUF v3 files: into memory (metadata shipped between services, tests), or piece by piece.
 #pragma once
 
 #include <cstdint>
@@ -32,14 +32,22 @@ class GgufWriter {
   // `ggml_type` is the file's type number; `data` must stay alive until Finish.
   void AddTensor(std::string_view name, uint32_t ggml_type, std::span<const int64_t> dims,
                  std::string_view data);
+  // For files too large for memory: only the tensor's place. Write Head(), then for every tensor,
+  // in order, PaddingAt(bytes written) zeros and its `bytes`; FileBytes() is what comes out.
+  void AddTensorInfo(std::string_view name, uint32_t ggml_type, std::span<const int64_t> dims,
+                     uint64_t bytes);
 
-  std::string Finish() const;
+  std::string Head() const;
+  uint64_t PaddingAt(uint64_t offset) const;
+  uint64_t FileBytes() const;
+  std::string Finish() const;  // of tensors with data
 
  private:
   struct Tensor {
     std::string name;
     uint32_t type;
     std::vector<int64_t> dims;
+    uint64_t bytes;
     std::string_view data;
   };
   void Key(std::string_view key, GgufType type);

@@ -1,0 +1,108 @@
+// quantize: model files, without running them.
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libs/base/status.h"
+#include "libs/gguf/gguf.h"
+#include "libs/model/gguf_source.h"
+#include "libs/quantize/quantize_model.h"
+#include "services/weftctl/commands.h"
+#include "services/weftctl/progress_bar.h"
+
+namespace weft::ctl {
+namespace {
+
+struct QuantizeFlags {
+  std::string in;
+  std::string out;
+  std::string type;
+  int threads = 0;
+  bool pure = false;
+  bool quiet = false;
+};
+
+std::atomic<bool> interrupted{false};
+
+// Of the four that --type takes.
+DType TypeNamed(const std::string& name) {
+  for (const DType type : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_K}) {
+    if (Name(type) == name) return type;
+  }
+  return DType::kQ6_K;
+}
+
+std::string Joined(const std::vector<DType>& types) {
+  std::string out;
+  for (const DType type : types) out += (out.empty() ? "" : " ") + std::string(Name(type));
+  return out;
+}
+
+absl::StatusOr<int> RunQuantize(const QuantizeFlags& flags) {
+  WEFT_ASSIGN_OR_RETURN(const std::shared_ptr<const GgufFile> file, GgufFile::Open(flags.in));
+  const GgufSource tensors(file, /*mapped=*/true);
+  QuantizeOptions options;
+  options.mix = {TypeNamed(flags.type), flags.pure};
+  options.threads = flags.threads;
+  for (const int number : {SIGINT, SIGTERM}) signal(number, [](int) { interrupted = true; });
+  const auto begin = std::chrono::steady_clock::now();
+  absl::StatusOr<QuantizeReport> result = [&] {
+    ProgressBar bar;
+    options.progress = [&bar](double fraction, const std::string& name) {
+      bar.Show(fraction, name);
+      return !interrupted.load();
+    };
+    return QuantizeModel(tensors, *file, flags.out, options);
+  }();
+  if (result.status().code() == absl::StatusCode::kCancelled) {
+    fmt::print(stderr, "weftctl: {}\n", Message(result.status()));
+    return 130;
+  }
+  WEFT_RETURN_IF_ERROR(result.status());
+  if (flags.quiet) return 0;
+  const QuantizeReport& report = *result;
+  for (const std::string& fallback : report.fallbacks) fmt::print(stderr, "{}\n", fallback);
+  if (!report.requantized.empty()) {
+    fmt::print(stderr, "the source is quantised already ({}): what that lost stays lost\n",
+               Joined(report.requantized));
+  }
+  std::string types;
+  for (const auto& [type, count] : report.tensors) {
+    types += fmt::format("{}{} {}", types.empty() ? "" : ", ", count, Name(type));
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  fmt::print("{}: {:.1f} MB from {:.1f} MB, {:.2f} bits per weight, {:.1f} s; tensors: {}\n",
+             flags.out, static_cast<double>(report.bytes_out) / 1e6,
+             static_cast<double>(report.bytes_in) / 1e6,
+             8.0 * static_cast<double>(report.bytes_out) / static_cast<double>(report.elements),
+             seconds, types);
+  return 0;
+}
+
+}  // namespace
+
+void AddModelCommands(CLI::App& app, Commands& commands) {
+  auto flags = std::make_shared<QuantizeFlags>();
+  auto* quantize = app.add_subcommand("quantize", "write a model with smaller weights");
+  quantize->add_option("in", flags->in, "GGUF file (of a split one, the first part)")->required();
+  quantize->add_option("out", flags->out, "GGUF file to write; replaced when it is there")
+      ->required();
+  quantize
+      ->add_option("--type", flags->type,
+                   "Q8_0, Q4_0, Q6_K, or Q4_K: the mix that llama.cpp calls Q4_K_M")
+      ->required()
+      ->check(CLI::IsMember({"Q8_0", "Q4_0", "Q4_K", "Q6_K"}));
+  quantize->add_option("--threads", flags->threads, "0: one a core")->check(CLI::Range(0, 1024));
+  quantize->add_flag("--pure", flags->pure, "the type for every matrix, no mix");
+  quantize->add_flag("--quiet", flags->quiet, "print nothing when all went well");
+  commands.push_back({quantize, [flags] { return RunQuantize(*flags); }});
+}
+
+}  // namespace weft::ctl
