@@ -67,9 +67,19 @@ void GgufWriter::AddInt32Array(std::string_view key, std::span<const int32_t> va
   for (const int32_t value : values) Append(metadata_, value);
 }
 
+void GgufWriter::AddUint8Array(std::string_view key, std::string_view bytes) {
+  ArrayHead(key, GgufType::kUint8, bytes.size());
+  metadata_ += bytes;
+}
+
 void GgufWriter::AddFloat32Array(std::string_view key, std::span<const float> values) {
   ArrayHead(key, GgufType::kFloat32, values.size());
   for (const float value : values) Append(metadata_, value);
+}
+
+void GgufWriter::AddFloat64Array(std::string_view key, std::span<const double> values) {
+  ArrayHead(key, GgufType::kFloat64, values.size());
+  for (const double value : values) Append(metadata_, value);
 }
 
 void GgufWriter::AddEntry(const GgufFile::Entry& entry) {

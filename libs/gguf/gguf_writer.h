@@ -25,7 +25,9 @@ class GgufWriter {
   void AddString(std::string_view key, std::string_view value);
   void AddStringArray(std::string_view key, std::span<const std::string> values);
   void AddInt32Array(std::string_view key, std::span<const int32_t> values);
+  void AddUint8Array(std::string_view key, std::string_view bytes);
   void AddFloat32Array(std::string_view key, std::span<const float> values);
+  void AddFloat64Array(std::string_view key, std::span<const double> values);
   // An entry of another file, byte for byte.
   void AddEntry(const GgufFile::Entry& entry);
 

@@ -1,4 +1,5 @@
-// Byte-level BPE: text to token ids and back, from the metadata of a GGUF file.
+// Text to token ids and back, from the metadata of a GGUF file: byte-level BPE, SentencePiece BPE
+// and unigram. Folders of Hugging Face become such metadata first (huggingface.h).
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -17,9 +18,8 @@
 namespace weft {
 
 class GgufFile;
-class BpeMerger;
 class SpecialTokens;
-enum class PreTokenizer : uint8_t;
+class TextEncoder;
 
 struct EncodeOptions {
   bool add_special = true;  // begin-of-sequence (and end) where the model asks for it
@@ -38,18 +38,26 @@ class Tokenizer {
   static absl::StatusOr<std::shared_ptr<const Tokenizer>> FromGguf(const GgufFile& file);
   ~Tokenizer();
 
-  // Any bytes are accepted: invalid UTF-8 becomes the tokens of its bytes. Near-linear in the size
-  // of the text. User-defined tokens (GGUF type 4) are always found, control tokens only with
-  // parse_special.
+  // Any bytes are accepted: invalid UTF-8 becomes the tokens of its bytes where the vocabulary has
+  // them, else the unknown token. Near-linear in the size of the text. User-defined tokens (GGUF
+  // type 4) are always found, control tokens only with parse_special.
   std::vector<int32_t> Encode(std::string_view text, const EncodeOptions& options = {}) const;
 
   // No encoding of `bytes` bytes has fewer tokens than this (bytes that the vocabulary lacks, and
   // that are left out, apart): a cheap refusal of a prompt that cannot fit the context.
-  size_t MinTokens(size_t bytes) const { return (bytes + longest_token_ - 1) / longest_token_; }
+  size_t MinTokens(size_t bytes) const {
+    return longest_token_ == 0 ? 0 : (bytes + longest_token_ - 1) / longest_token_;
+  }
 
-  // Invalid UTF-8 becomes U+FFFD, as in Python's bytes.decode(errors="replace"). Ids outside the
-  // vocabulary are skipped.
+  // A whole text: the space that SentencePiece put before its first word is left out again. Invalid
+  // UTF-8 becomes U+FFFD, as in Python's bytes.decode(errors="replace") or, of SentencePiece's
+  // kinds, one for each byte, as there. Ids outside the vocabulary are skipped.
   std::string Decode(std::span<const int32_t> ids, bool skip_control = true) const;
+
+  // What Decode does at the beginning of a text and with invalid UTF-8.
+  bool puts_space_first() const { return puts_space_first_; }
+  bool removes_extra_spaces() const { return removes_extra_spaces_; }
+  bool repairs_each_byte() const { return repairs_each_byte_; }
 
   // The bytes that a token stands for (of a control token: its text), possibly part of a UTF-8
   // character. Empty for an id outside the vocabulary.
@@ -70,17 +78,18 @@ class Tokenizer {
   const std::string& chat_template() const { return chat_template_; }  // empty when there is none
 
  private:
-  struct Loader;
+  friend class TokenizerLoader;
   Tokenizer();
-  void EncodePlain(std::string_view text, std::vector<int32_t>& out) const;
 
   std::string token_bytes_;           // all tokens, one after the other
   std::vector<uint32_t> token_ends_;  // [vocab] end of each in token_bytes_
   std::vector<uint8_t> is_control_;   // [vocab]
-  size_t longest_token_ = 1;
-  PreTokenizer pre_;
-  bool normalizes_ = false;  // to NFC first, as Qwen 2 does
-  std::unique_ptr<BpeMerger> merger_;
+  std::vector<uint8_t> strips_;       // [vocab] 1: white space before it, 2: after it; may be empty
+  size_t longest_token_ = 1;          // bytes of text, at most; 0: no bound
+  bool puts_space_first_ = false;
+  bool removes_extra_spaces_ = false;
+  bool repairs_each_byte_ = false;
+  std::unique_ptr<TextEncoder> encoder_;
   std::unique_ptr<SpecialTokens> control_and_user_;  // found with parse_special
   std::unique_ptr<SpecialTokens> user_;              // found always
   std::unordered_map<std::string, int32_t> named_;   // control and user-defined tokens by text

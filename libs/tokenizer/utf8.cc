@@ -1,5 +1,6 @@
 #include "libs/tokenizer/utf8.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace weft {
@@ -92,14 +93,16 @@ void Utf8Decoder::Append(std::string_view bytes, std::string& out) {
     if (step.kind == Step::kChar) {
       out.append(bytes.substr(at, step.length));
     } else {
-      out += kReplacement;
+      for (uint32_t i = 0; i < (each_byte_ ? step.length : 1); ++i) out += kReplacement;
     }
     at += step.length;
   }
 }
 
 void Utf8Decoder::Flush(std::string& out) {
-  if (pending_ > 0) out += kReplacement;
+  for (uint32_t i = 0; i < (each_byte_ ? pending_ : std::min(pending_, 1u)); ++i) {
+    out += kReplacement;
+  }
   pending_ = 0;
 }
 

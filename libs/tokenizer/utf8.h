@@ -29,6 +29,10 @@ bool IsValidUtf8(std::string_view text);
 // Repairs a stream of bytes that arrives in pieces. Not thread safe.
 class Utf8Decoder {
  public:
+  // With each_byte, every byte of an invalid part is replaced by its own U+FFFD, as SentencePiece
+  // does it.
+  explicit Utf8Decoder(bool each_byte = false) : each_byte_(each_byte) {}
+
   // Appends the complete characters to `out`, keeps an unfinished one.
   void Append(std::string_view bytes, std::string& out);
   // Appends U+FFFD for an unfinished character.
@@ -38,6 +42,7 @@ class Utf8Decoder {
  private:
   char buffer_[4] = {};
   uint32_t pending_ = 0;
+  bool each_byte_;
 };
 
 }  // namespace weft

@@ -1,6 +1,6 @@
 // Replays what Python's jinja2 makes of templates: tests/data/tokenizer/make_jinja_goldens.py.
-// WEFT_JINJA_CASES names another file of the same form (public_templates.sh makes one of models' own
-// templates).
+// WEFT_JINJA_CASES names another file of the same form (public_templates.sh makes one of models'
+// own templates).
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>

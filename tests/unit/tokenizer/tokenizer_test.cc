@@ -114,8 +114,8 @@ TEST_CASE("Qwen 2 normalizes text before it is split, the others do not", "[toke
 
 TEST_CASE("Metadata that contradicts itself is refused and named", "[tokenizer]") {
   Metadata model;
-  model.model = "llama";
-  CHECK_THAT(model.Error(), ContainsSubstring("tokenizer.ggml.model 'llama' is not supported"));
+  model.model = "bert";
+  CHECK_THAT(model.Error(), ContainsSubstring("tokenizer.ggml.model 'bert' is not supported"));
   Metadata pre;
   pre.pre = "martian";
   CHECK_THAT(pre.Error(), ContainsSubstring("tokenizer.ggml.pre 'martian' is not supported") &&

@@ -1,0 +1,26 @@
+// One kind of tokenizer at work on a part of a text that holds no added tokens.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace weft {
+
+// Where a part of a text stands.
+struct TextPart {
+  bool is_first = true;              // the text begins with it
+  bool is_last = true;               // the text ends with it
+  bool follows_control = false;      // a control token stands before it
+  bool precedes_user_token = false;  // a user-defined token stands after it
+};
+
+class TextEncoder {
+ public:
+  virtual ~TextEncoder() = default;
+  // Appends the tokens of `text`. Thread safe. Any bytes are accepted.
+  virtual void Encode(std::string_view text, const TextPart& part,
+                      std::vector<int32_t>& out) const = 0;
+};
+
+}  // namespace weft
