@@ -94,6 +94,11 @@ void KeyService::Maintain() {
     Flush();
   }
   const auto number = store_->ChangeNumber();
+  if (!number.ok()) {
+    NoteStore(number.status());
+  } else if (!store_status().ok()) {
+    NoteStore(store_->Find("").status());
+  }
   // A store that cannot be read forgets too: a revoked key must not live on because of an error.
   if (number.ok() && *number == change_number_) return;
   if (number.ok()) change_number_ = *number;
@@ -148,6 +153,16 @@ void KeyService::Forget(std::string_view id) {
   ++cache_epoch_;
 }
 
+void KeyService::NoteStore(const absl::Status& status) {
+  std::lock_guard lock(store_mutex_);
+  store_status_ = status;
+}
+
+absl::Status KeyService::store_status() const {
+  std::lock_guard lock(store_mutex_);
+  return store_status_;
+}
+
 absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
   const std::string key(id);
   uint64_t epoch;
@@ -156,7 +171,9 @@ absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
     if (const auto it = cache_.find(key); it != cache_.end()) return it->second;
     epoch = cache_epoch_;
   }
-  WEFT_ASSIGN_OR_RETURN(std::optional<store::KeyRecord> record, store_->Find(id));
+  auto found = store_->Find(id);
+  NoteStore(found.status());
+  WEFT_ASSIGN_OR_RETURN(std::optional<store::KeyRecord> record, std::move(found));
   EntryPtr entry;
   if (record) {
     auto principal = std::make_shared<Principal>();

@@ -60,6 +60,9 @@ class KeyService final : public Authenticator {
 
   absl::StatusOr<PrincipalPtr> Authenticate(const Credentials& credentials) override;
 
+  // How the store's last use ended. After an error it is tried again at every poll.
+  absl::Status store_status() const;
+
   // Asks the store for changes, and every 5 s writes the times of last use that are still in
   // memory. The thread does this; tests may call it.
   void Maintain();
@@ -72,6 +75,7 @@ class KeyService final : public Authenticator {
   using EntryPtr = std::shared_ptr<const Entry>;  // nullptr in the cache: no such key
 
   absl::StatusOr<EntryPtr> Look(std::string_view id);
+  void NoteStore(const absl::Status& status);
   void Forget(std::string_view id);
   void Flush();  // the times of last use
   void Poll();
@@ -83,6 +87,9 @@ class KeyService final : public Authenticator {
   std::shared_mutex cache_mutex_;
   std::unordered_map<std::string, EntryPtr> cache_;
   uint64_t cache_epoch_ = 0;  // moves when entries are forgotten
+
+  mutable std::mutex store_mutex_;
+  absl::Status store_status_;
 
   std::mutex used_mutex_;
   std::map<std::string, int64_t> used_;

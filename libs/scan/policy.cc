@@ -10,7 +10,8 @@
 namespace weft::scan {
 namespace {
 
-constexpr std::array<std::string_view, 4> kActionNames = {"off", "flag", "redact", "block"};
+constexpr std::array<std::string_view, 5> kActionNames = {"off", "flag", "sanitize", "redact",
+                                                          "block"};
 constexpr size_t kMaxPolicyRules = 256;
 
 bool Matches(const PolicyRule& rule, TextKind kind, const Finding& finding) {
@@ -43,10 +44,12 @@ absl::Status Policy::Validate() const {
 }
 
 Action Evaluate(const Policy& policy, TextKind kind, const Finding& finding) {
-  for (auto rule = policy.rules.rbegin(); rule != policy.rules.rend(); ++rule) {
-    if (Matches(*rule, kind, finding)) return rule->action;
-  }
-  return policy.Default(kind, finding.category);
+  const auto rule = std::find_if(policy.rules.rbegin(), policy.rules.rend(),
+                                 [&](const PolicyRule& r) { return Matches(r, kind, finding); });
+  const Action action =
+      rule != policy.rules.rend() ? rule->action : policy.Default(kind, finding.category);
+  const bool can_sanitize = kind == TextKind::kPrompt && finding.category == Category::kPrompt;
+  return action == Action::kSanitize && !can_sanitize ? Action::kRedact : action;
 }
 
 bool NeverBeyond(const Policy& policy, TextKind kind, Action action) {
@@ -68,6 +71,7 @@ Decision Decide(const Policy& policy, TextKind kind, std::span<const Finding> fi
     if (action == Action::kOff) continue;
     decision.flagged.push_back(i);
     if (action == Action::kRedact) decision.redact.push_back(i);
+    if (action == Action::kSanitize) decision.sanitize.push_back(i);
     if (action == Action::kBlock &&
         (!decision.blocked_by || begins_before(i, *decision.blocked_by))) {
       decision.blocked_by = i;

@@ -19,8 +19,11 @@ namespace weft::scan {
 
 // In ascending order of consequence: the strongest action of several findings wins.
 enum class Action : uint8_t {
-  kOff,     // as if there were no finding
-  kFlag,    // report it; the text passes
+  kOff,   // as if there were no finding
+  kFlag,  // report it; the text passes
+  // Remove what the prompt rules match and trim the prompt (SanitizePrompt). Only for findings of a
+  // prompt rule in a prompt; elsewhere it is kRedact.
+  kSanitize,
   kRedact,  // replace the finding's bytes by [REDACTED:type]; the rest passes
   kBlock,   // stop: refuse the prompt, end the output
 };
@@ -65,7 +68,8 @@ struct Decision {
   Action action = Action::kOff;      // the strongest
   std::optional<size_t> blocked_by;  // index of the first finding (by begin) that blocks
   std::vector<size_t> redact;        // indices of findings to redact, by begin
-  std::vector<size_t> flagged;       // indices of findings to report: flag, redact and block
+  std::vector<size_t> sanitize;      // indices of findings to remove by SanitizePrompt
+  std::vector<size_t> flagged;       // indices of findings to report: all but those that are off
 };
 
 Decision Decide(const Policy& policy, TextKind kind, std::span<const Finding> findings);

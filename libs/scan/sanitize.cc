@@ -1,5 +1,7 @@
 #include "libs/scan/sanitize.h"
 
+#include <algorithm>
+
 #include "libs/base/status.h"
 #include "libs/scan/compiled.h"
 #include "libs/scan/policy.h"
@@ -29,11 +31,14 @@ absl::StatusOr<std::string> Without(const Regex& regex, const std::string& text,
 }  // namespace
 
 absl::StatusOr<std::string> SanitizePrompt(const RuleSet& rules, std::string_view prompt,
-                                           uint64_t max_characters) {
+                                           uint64_t max_characters,
+                                           std::span<const std::string> keep) {
   const RuleSet::Compiled::Lease scratch(rules.compiled());
   std::string clean(prompt);
   for (size_t i = 0; i < rules.rules().size(); ++i) {
-    if (rules.rules()[i].category != Category::kPrompt) continue;
+    const Rule& rule = rules.rules()[i];
+    if (rule.category != Category::kPrompt) continue;
+    if (std::find(keep.begin(), keep.end(), rule.id) != keep.end()) continue;
     WEFT_ASSIGN_OR_RETURN(clean, Without(rules.compiled().regexes[i], clean, (*scratch).regex));
   }
   const PromptLimit limit{.max_characters = max_characters, .over = OverLimit::kTruncate};

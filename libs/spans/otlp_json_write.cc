@@ -111,32 +111,58 @@ class Writer {
     out += '}';
   }
 
+  template <typename Members>
+  void Object(const Members& members) {
+    out += '{';
+    members();
+    out += '}';
+  }
+  // What five of OTLP's messages end with.
+  void Attributed(const Attributes& attributes, uint32_t dropped) {
+    KeyValues("attributes", attributes);
+    Small("droppedAttributesCount", dropped);
+  }
+  // A list of objects, left out when it is empty.
+  template <typename T, typename Members>
+  void Objects(const char* name, const std::vector<T>& items, const Members& members) {
+    if (items.empty()) return;
+    Key(name);
+    List(items, [&](const T& item) { Object([&] { members(item); }); });
+  }
+  // A resource or a scope: what it is, its schema, and what belongs to it.
+  template <typename Members, typename T, typename Each>
+  void Owner(const char* name, const Members& members, const std::string& schema_url,
+             const char* items_name, const std::vector<T>& items, const Each& each) {
+    Object([&] {
+      Key(name);
+      Object(members);
+      Text("schemaUrl", schema_url);
+      Key(items_name);
+      List(items, each);
+    });
+  }
+
   void Resource(const ResourceSpans& resource) {
-    out += "{\"resource\":{";
-    KeyValues("attributes", resource.resource);
-    Small("droppedAttributesCount", resource.resource_dropped_attributes_count);
-    out += '}';
-    Text("schemaUrl", resource.schema_url);
-    Key("scopeSpans");
-    List(resource.scopes, [this](const ScopeSpans& scope) { Scope(scope); });
-    out += '}';
+    Owner(
+        "resource",
+        [&] { Attributed(resource.resource, resource.resource_dropped_attributes_count); },
+        resource.schema_url, "scopeSpans", resource.scopes,
+        [this](const ScopeSpans& scope) { Scope(scope); });
   }
 
   void Scope(const ScopeSpans& scope) {
-    out += "{\"scope\":{";
-    Text("name", scope.scope_name);
-    Text("version", scope.scope_version);
-    KeyValues("attributes", scope.scope_attributes);
-    Small("droppedAttributesCount", scope.scope_dropped_attributes_count);
-    out += '}';
-    Text("schemaUrl", scope.schema_url);
-    Key("spans");
-    List(scope.spans, [this](const Span& span) { OneSpan(span); });
-    out += '}';
+    Owner(
+        "scope",
+        [&] {
+          Text("name", scope.scope_name);
+          Text("version", scope.scope_version);
+          Attributed(scope.scope_attributes, scope.scope_dropped_attributes_count);
+        },
+        scope.schema_url, "spans", scope.spans,
+        [this](const Span& span) { Object([&] { OneSpan(span); }); });
   }
 
   void OneSpan(const Span& span) {
-    out += '{';
     Id("traceId", span.trace_id);
     Id("spanId", span.span_id);
     Text("traceState", span.trace_state);
@@ -146,39 +172,26 @@ class Writer {
     Small("kind", span.kind);
     Time("startTimeUnixNano", span.start_time_unix_nano);
     Time("endTimeUnixNano", span.end_time_unix_nano);
-    KeyValues("attributes", span.attributes);
-    Small("droppedAttributesCount", span.dropped_attributes_count);
-    if (!span.events.empty()) {
-      Key("events");
-      List(span.events, [this](const Event& event) {
-        out += '{';
-        Time("timeUnixNano", event.time_unix_nano);
-        Text("name", event.name);
-        KeyValues("attributes", event.attributes);
-        Small("droppedAttributesCount", event.dropped_attributes_count);
-        out += '}';
-      });
-    }
+    Attributed(span.attributes, span.dropped_attributes_count);
+    Objects("events", span.events, [this](const Event& event) {
+      Time("timeUnixNano", event.time_unix_nano);
+      Text("name", event.name);
+      Attributed(event.attributes, event.dropped_attributes_count);
+    });
     Small("droppedEventsCount", span.dropped_events_count);
-    if (!span.links.empty()) {
-      Key("links");
-      List(span.links, [this](const Link& link) {
-        out += '{';
-        Id("traceId", link.trace_id);
-        Id("spanId", link.span_id);
-        Text("traceState", link.trace_state);
-        KeyValues("attributes", link.attributes);
-        Small("droppedAttributesCount", link.dropped_attributes_count);
-        Small("flags", link.flags);
-        out += '}';
-      });
-    }
+    Objects("links", span.links, [this](const Link& link) {
+      Id("traceId", link.trace_id);
+      Id("spanId", link.span_id);
+      Text("traceState", link.trace_state);
+      Attributed(link.attributes, link.dropped_attributes_count);
+      Small("flags", link.flags);
+    });
     Small("droppedLinksCount", span.dropped_links_count);
     Key("status");
-    out += '{';
-    Text("message", span.status_message);
-    Small("code", span.status_code);
-    out += "}}";
+    Object([&] {
+      Text("message", span.status_message);
+      Small("code", span.status_code);
+    });
   }
 };
 

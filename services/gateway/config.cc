@@ -16,6 +16,7 @@ using scan::Action;
 
 const std::vector<std::pair<std::string, Action>> kActions = {{"off", Action::kOff},
                                                               {"flag", Action::kFlag},
+                                                              {"sanitize", Action::kSanitize},
                                                               {"redact", Action::kRedact},
                                                               {"block", Action::kBlock}};
 
@@ -25,6 +26,11 @@ const std::vector<std::pair<std::string, PolicyPreset>> kPresets = {
     {"flag", PolicyPreset::kFlag},
     {"redact", PolicyPreset::kRedact},
     {"block", PolicyPreset::kBlock}};
+
+const std::vector<std::pair<std::string, PolicyPreset>> kPromptPresets = {
+    {"default", PolicyPreset::kDefault}, {"off", PolicyPreset::kOff},
+    {"flag", PolicyPreset::kFlag},       {"sanitize", PolicyPreset::kSanitize},
+    {"redact", PolicyPreset::kRedact},   {"block", PolicyPreset::kBlock}};
 
 void BindHttp(config::Binder& b, http::ServerOptions& o) {
   b.Int("threads", &o.threads, 1, 256, "I/O threads");
@@ -51,16 +57,19 @@ void BindScan(config::Binder& b, Config& c) {
            "open: text passes while the scanner is away; closed: it is refused with 503");
   b.Duration("scanner_timeout", &c.scan.timeout, 10ms, 5min,
              "for one verdict; then the scanner counts as away");
-  b.Section(
-      "policy",
-      "What happens to the scanner's findings: off, flag, redact, block; default = prompts: flag "
-      "injection, redact secrets; outputs: flag code, redact secrets; code: flag all.",
-      [&](config::Binder& policy) {
-        policy.Choice("prompt", &c.prompt_policy, kPresets, "what users send");
-        policy.Choice("output", &c.output_policy, kPresets,
-                      "what models write (chat, completions, /predict, gRPC)");
-        policy.Choice("code", &c.code_policy, kPresets, "what models write for /generate");
-      });
+  b.Section("policy",
+            "What happens to the scanner's findings: off, flag, sanitize, redact, block; default = "
+            "prompts: "
+            "flag injection, redact secrets; outputs: flag code, redact secrets; code: flag all.",
+            [&](config::Binder& policy) {
+              policy.Choice(
+                  "prompt", &c.prompt_policy, kPromptPresets,
+                  "what users send; sanitize = what prompt rules match is removed and the prompt "
+                  "trimmed, secrets are redacted");
+              policy.Choice("output", &c.output_policy, kPresets,
+                            "what models write (chat, completions, /predict, gRPC)");
+              policy.Choice("code", &c.code_policy, kPresets, "what models write for /generate");
+            });
   b.Objects<PolicyRuleConfig>(
       "policy_rules", &c.policy_rules, 256, "exceptions; the last one that matches decides",
       [](config::Binder& rule, PolicyRuleConfig& r) {
@@ -70,7 +79,9 @@ void BindScan(config::Binder& b, Config& c) {
                   "info, low, medium, high or critical; empty = any");
         rule.Text("type", &r.type, "a finding's type, such as shell_injection; empty = any");
         rule.Text("rule", &r.rule, "a rule's name; empty = any");
-        rule.Choice("action", &r.action, kActions, "off, flag, redact or block");
+        rule.Choice("action", &r.action, kActions,
+                    "off, flag, sanitize (prompt rules in prompts; elsewhere as redact), redact or "
+                    "block");
       });
 }
 
@@ -82,7 +93,8 @@ void ApplyPreset(PolicyPreset preset, scan::TextKind kind, scan::Policy& policy)
   // Code in a prompt and talk of prompts in an output are what such texts are about.
   actions[static_cast<size_t>(scan::Category::kCode)] = is_prompt ? Action::kOff : action;
   actions[static_cast<size_t>(scan::Category::kPrompt)] = is_prompt ? action : Action::kOff;
-  actions[static_cast<size_t>(scan::Category::kSecret)] = action;
+  actions[static_cast<size_t>(scan::Category::kSecret)] =
+      action == Action::kSanitize ? Action::kRedact : action;
 }
 
 template <typename T>

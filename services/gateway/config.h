@@ -23,7 +23,8 @@ class Binder;
 namespace weft::gateway {
 
 // What happens to the findings of one kind of text. Default: libs/scan's Policy.
-enum class PolicyPreset : uint8_t { kDefault, kOff, kFlag, kRedact, kBlock };
+// kSanitize is for prompts alone.
+enum class PolicyPreset : uint8_t { kDefault, kOff, kFlag, kSanitize, kRedact, kBlock };
 
 // An exception to the presets; the last one that matches a finding decides.
 struct PolicyRuleConfig {

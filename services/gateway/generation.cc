@@ -1,6 +1,7 @@
 #include "services/gateway/generation.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "libs/base/error_info.h"
@@ -15,6 +16,7 @@ const telemetry::Logger kLog("gateway");
 
 // The scheduler ends a request that is out of time; this is for a scheduler that does not.
 constexpr std::chrono::seconds kTimeoutSlack{5};
+constexpr int kMaxPromptCleanings = 4;
 
 absl::Status FromRequestError(const v1::RequestError& error, const GenerationRequest& request) {
   auto code = static_cast<absl::StatusCode>(error.code());
@@ -47,6 +49,16 @@ std::string PromptText(const v1::Submit& submit) {
     text += '\n';
   }
   return text;
+}
+
+// The texts of a prompt, which are cleaned apart.
+std::vector<std::string*> PromptParts(v1::Submit& submit) {
+  if (submit.has_prompt()) return {submit.mutable_prompt()};
+  std::vector<std::string*> parts;
+  for (v1::ChatMessage& message : *submit.mutable_chat()->mutable_messages()) {
+    parts.push_back(message.mutable_content());
+  }
+  return parts;
 }
 
 // The offsets are those of PromptText.
@@ -142,6 +154,7 @@ Generation::Generation(const GenerationDeps& deps, GenerationRequest request,
                                                        : scan::TextKind::kOutput),
       sink_(std::move(sink)) {
   deps_.metrics->active_requests.Add(1);
+  if (request_.prompt_truncated) deps_.metrics->prompts_truncated.Increment();
 }
 
 Generation::~Generation() { deps_.metrics->active_requests.Add(-1); }
@@ -155,61 +168,78 @@ void Generation::Start() {
     if (!over_) SubmitLocked();
     return;
   }
+  ScanPrompt();
+}
+
+void Generation::ScanPrompt() {
   ScanSubject subject;
+  subject.kind = scan::TextKind::kPrompt;
+  subject.request_id = request_id_;
+  std::string text;
   {
     std::lock_guard lock(mutex_);
     scanning_since_ = deps_.clock->Now();
     scan_span_ =
         deps_.tracer->Start("scan", {.parent = parent_, .kind = telemetry::SpanKind::kClient});
     subject.traceparent = scan_span_.traceparent();
+    text = PromptText(request_.submit);
   }
-  subject.kind = scan::TextKind::kPrompt;
-  subject.request_id = request_id_;
   deps_.scanner->ScanText(
-      subject, PromptText(request_.submit),
+      subject, std::move(text),
       [self = shared_from_this()](absl::StatusOr<std::vector<scan::Finding>> findings) {
         self->OnPromptScanned(std::move(findings));
       });
 }
 
 void Generation::OnPromptScanned(absl::StatusOr<std::vector<scan::Finding>> findings) {
-  std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   scanning_since_.reset();
   if (over_) return;
   if (!findings.ok()) {
-    scan_span_.SetStatus(findings.status());
-    scan_span_.End();
-    deps_.metrics->scan_skipped.With({"prompt", deps_.scan->fail_open ? "open" : "closed"})
-        .Increment();
-    kLog.Warning("the scanner did not look at a prompt", {{"request_id", request_id_},
-                                                          {"error", findings.status()},
-                                                          {"passed", deps_.scan->fail_open}});
-    if (!deps_.scan->fail_open) {
-      return FailLocked(WithErrorCode(
-          WithRetryAfter(
-              Unavailable("The security scanner is not available; the request was refused."),
-              std::chrono::seconds(1)),
-          "scanner_unavailable"));
-    }
-    return SubmitLocked();
+    if (PromptScanFailedLocked(findings.status())) SubmitLocked();
+    return;
   }
   scan_span_.Set("weft.scan.findings", findings->size());
   scan_span_.End();
-  if (absl::Status status = JudgePromptLocked(std::move(*findings)); !status.ok()) {
-    return FailLocked(status);
-  }
-  SubmitLocked();
+  auto keep_rules = JudgePromptLocked(std::move(*findings));
+  if (!keep_rules.ok()) return FailLocked(keep_rules.status());
+  if (!*keep_rules) return SubmitLocked();
+  lock.unlock();  // the scanner's client may answer at once
+  SanitizePrompt(std::move(**keep_rules));
 }
 
-absl::Status Generation::JudgePromptLocked(std::vector<scan::Finding> findings) {
+bool Generation::PromptScanFailedLocked(const absl::Status& status) {
+  scan_span_.SetStatus(status);
+  scan_span_.End();
+  deps_.metrics->scan_skipped.With({"prompt", deps_.scan->fail_open ? "open" : "closed"})
+      .Increment();
+  kLog.Warning("the scanner did not look at a prompt",
+               {{"request_id", request_id_}, {"error", status}, {"passed", deps_.scan->fail_open}});
+  if (deps_.scan->fail_open) return true;
+  FailLocked(WithErrorCode(
+      WithRetryAfter(Unavailable("The security scanner is not available; the request was refused."),
+                     std::chrono::seconds(1)),
+      "scanner_unavailable"));
+  return false;
+}
+
+absl::StatusOr<std::optional<std::vector<std::string>>> Generation::JudgePromptLocked(
+    std::vector<scan::Finding> findings) {
   const scan::Decision decision =
       scan::Decide(deps_.scan->policy, scan::TextKind::kPrompt, findings);
-  for (const size_t i : decision.flagged) {
-    if (!findings[i].continues()) prompt_findings_.push_back(findings[i]);
+  if (prompt_cleanings_ == 0) {  // later scans see what is left
+    for (const size_t i : decision.flagged) {
+      if (!findings[i].continues()) prompt_findings_.push_back(findings[i]);
+    }
+    CountFindings(scan::TextKind::kPrompt, prompt_findings_);
   }
-  CountFindings(scan::TextKind::kPrompt, prompt_findings_);
-  if (decision.blocked_by) {
-    const scan::Finding& finding = findings[*decision.blocked_by];
+  std::optional<size_t> refused_for = decision.blocked_by;
+  // A prompt that is built to be an attack again and again once it is cleaned.
+  if (!refused_for && !decision.sanitize.empty() && prompt_cleanings_ == kMaxPromptCleanings) {
+    refused_for = decision.sanitize.front();
+  }
+  if (refused_for) {
+    const scan::Finding& finding = findings[*refused_for];
     return ParamError(
         request_.InputField(), "content_filter",
         fmt::format("The prompt was refused by the security policy: rule {} ({}), line {}.",
@@ -221,7 +251,58 @@ absl::Status Generation::JudgePromptLocked(std::vector<scan::Finding> findings) 
     RedactPrompt(redact, request_.submit);
     prompt_redacted_ = true;
   }
-  return absl::OkStatus();
+  if (decision.sanitize.empty()) return std::nullopt;
+  std::set<std::string> keep;
+  for (const scan::Finding& finding : findings) {
+    if (finding.category == scan::Category::kPrompt &&
+        scan::Evaluate(deps_.scan->policy, scan::TextKind::kPrompt, finding) !=
+            scan::Action::kSanitize) {
+      keep.insert(finding.rule);
+    }
+  }
+  return std::vector<std::string>(keep.begin(), keep.end());
+}
+
+void Generation::SanitizePrompt(std::vector<std::string> keep_rules) {
+  ScanSubject subject;
+  subject.kind = scan::TextKind::kPrompt;
+  subject.request_id = request_id_;
+  std::vector<std::string> parts;
+  {
+    std::lock_guard lock(mutex_);
+    scanning_since_ = deps_.clock->Now();
+    scan_span_ =
+        deps_.tracer->Start("sanitize", {.parent = parent_, .kind = telemetry::SpanKind::kClient});
+    subject.traceparent = scan_span_.traceparent();
+    for (std::string* text : PromptParts(request_.submit)) parts.push_back(*text);
+  }
+  deps_.scanner->Sanitize(
+      subject, std::move(parts), std::move(keep_rules),
+      [self = shared_from_this()](auto cleaned) { self->OnPromptSanitized(std::move(cleaned)); });
+}
+
+void Generation::OnPromptSanitized(absl::StatusOr<std::vector<std::string>> parts) {
+  {
+    std::lock_guard lock(mutex_);
+    scanning_since_.reset();
+    if (over_) return;
+    if (parts.status().code() == absl::StatusCode::kInvalidArgument) {
+      scan_span_.SetStatus(parts.status());
+      scan_span_.End();
+      return FailLocked(ParamError(request_.InputField(), "content_filter",
+                                   "The prompt was refused by the security policy: it is too "
+                                   "costly to remove what is not allowed in it."));
+    }
+    if (!parts.ok()) {
+      if (PromptScanFailedLocked(parts.status())) SubmitLocked();
+      return;
+    }
+    scan_span_.End();
+    const std::vector<std::string*> texts = PromptParts(request_.submit);
+    for (size_t i = 0; i < texts.size(); ++i) *texts[i] = std::move((*parts)[i]);
+    if (prompt_cleanings_++ == 0) deps_.metrics->prompts_sanitized.Increment();
+  }
+  ScanPrompt();  // a removal may join what is no better
 }
 
 void Generation::SubmitLocked() {
@@ -449,6 +530,7 @@ Totals Generation::TotalsLocked() const {
   totals.model_version = model_version_;
   totals.prompt_findings = prompt_findings_;
   totals.prompt_redacted = prompt_redacted_;
+  totals.prompt_sanitized = prompt_cleanings_ > 0;
   totals.duration = deps_.clock->Now() - arrived_;
   return totals;
 }

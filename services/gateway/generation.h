@@ -59,6 +59,7 @@ struct Totals {
   std::string model_version;
   std::span<const scan::Finding> prompt_findings;
   bool prompt_redacted = false;
+  bool prompt_sanitized = false;
   std::chrono::nanoseconds duration{0};
 };
 
@@ -106,8 +107,16 @@ class Generation final : public std::enable_shared_from_this<Generation> {
              identity::PrincipalPtr principal, const telemetry::SpanContext& parent,
              std::unique_ptr<GenerationSink> sink);
 
+  void ScanPrompt();
   void OnPromptScanned(absl::StatusOr<std::vector<scan::Finding>> findings);
-  absl::Status JudgePromptLocked(std::vector<scan::Finding> findings);
+  // Ids of the prompt rules whose matches may stay, when others' are to be removed; else nullopt.
+  absl::StatusOr<std::optional<std::vector<std::string>>> JudgePromptLocked(
+      std::vector<scan::Finding> findings);
+  void SanitizePrompt(std::vector<std::string> keep_rules);
+  void OnPromptSanitized(absl::StatusOr<std::vector<std::string>> parts);
+  // False: the request has ended with an error. True: the policy lets what the scanner could not
+  // look at pass.
+  bool PromptScanFailedLocked(const absl::Status& status);
   void SubmitLocked();
   void OnAccepted(uint32_t choice, const v1::Accepted& accepted);
   void OnDelta(uint32_t choice, const Delta& delta);
@@ -145,6 +154,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   uint32_t open_choices_ = 0;
   std::vector<scan::Finding> prompt_findings_;
   bool prompt_redacted_ = false;
+  int prompt_cleanings_ = 0;
   std::string model_version_;
   v1::Usage usage_;
 };

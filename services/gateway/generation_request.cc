@@ -28,12 +28,14 @@ absl::Status NeedObject(const json& body) {
 }
 
 absl::Status LimitPrompt(uint64_t max_characters, const RequestLimits& limits,
-                         std::string_view field, std::string& prompt) {
+                         std::string_view field, std::string& prompt, GenerationRequest& out) {
   scan::PromptLimit limit;
   limit.max_characters = max_characters;
   limit.over = limits.truncate_prompt ? scan::OverLimit::kTruncate : scan::OverLimit::kRefuse;
-  return WithErrorCode(WithField(scan::ApplyLimit(limit, field, prompt), field),
-                       "string_above_max_length");
+  const size_t bytes = prompt.size();
+  const absl::Status status = scan::ApplyLimit(limit, field, prompt);
+  out.prompt_truncated |= prompt.size() < bytes;
+  return WithErrorCode(WithField(status, field), "string_above_max_length");
 }
 
 void ReadStop(ParamReader& r, v1::Submit& submit) {
@@ -320,7 +322,7 @@ absl::StatusOr<GenerationRequest> ParseChatRequest(const json& body, const Reque
     absl::Status status;
     ReadMessage((*messages)[i], i, message, status);
     WEFT_RETURN_IF_ERROR(status);
-    WEFT_RETURN_IF_ERROR(LimitPrompt(left, limits, "messages", *message.mutable_content()));
+    WEFT_RETURN_IF_ERROR(LimitPrompt(left, limits, "messages", *message.mutable_content(), out));
     left -= std::min(left, scan::CountCharacters(message.content()));
   }
   WEFT_RETURN_IF_ERROR(CheckMinTokens(out));
@@ -375,7 +377,7 @@ absl::StatusOr<GenerationRequest> ParseCompletionRequest(const json& body,
   WEFT_RETURN_IF_ERROR(r.Finish());
   if (out.submit.has_prompt()) {
     WEFT_RETURN_IF_ERROR(LimitPrompt(static_cast<uint64_t>(limits.max_prompt_characters), limits,
-                                     "prompt", *out.submit.mutable_prompt()));
+                                     "prompt", *out.submit.mutable_prompt(), out));
     if (out.submit.prompt().empty()) {
       return ParamError("prompt", "invalid_value", "Invalid 'prompt': it is empty.");
     }
@@ -404,7 +406,7 @@ absl::StatusOr<GenerationRequest> ParseGenerateRequest(const json& body,
   ReadStop(r, out.submit);
   WEFT_RETURN_IF_ERROR(r.Finish());
   WEFT_RETURN_IF_ERROR(LimitPrompt(static_cast<uint64_t>(limits.generate_max_prompt_characters),
-                                   limits, "prompt", prompt));
+                                   limits, "prompt", prompt, out));
   if (prompt.empty())
     return ParamError("prompt", "invalid_value", "Invalid 'prompt': it is empty.");
   // The caller's words are an instruction, so they go through the model's chat template.
@@ -426,8 +428,8 @@ absl::StatusOr<GenerationRequest> ParsePredictRequest(const json& body,
   out.submit.set_model(model == "default" ? limits.default_model : std::move(model));
   std::string input = r.RequiredText("input", kAnyLength);
   WEFT_RETURN_IF_ERROR(r.Finish());
-  WEFT_RETURN_IF_ERROR(
-      LimitPrompt(static_cast<uint64_t>(limits.max_prompt_characters), limits, "input", input));
+  WEFT_RETURN_IF_ERROR(LimitPrompt(static_cast<uint64_t>(limits.max_prompt_characters), limits,
+                                   "input", input, out));
   if (input.empty()) return ParamError("input", "invalid_value", "Invalid 'input': it is empty.");
   SetMaxTokens(out, 256, 256);
   v1::SamplingParams& s = *out.submit.mutable_sampling();
@@ -472,7 +474,7 @@ absl::StatusOr<GenerationRequest> FromGrpc(const v1::GenerateRequest& request,
     case v1::GenerateRequest::kPrompt:
       out.submit.set_prompt(request.prompt());
       WEFT_RETURN_IF_ERROR(LimitPrompt(static_cast<uint64_t>(limits.max_prompt_characters), limits,
-                                       "prompt", *out.submit.mutable_prompt()));
+                                       "prompt", *out.submit.mutable_prompt(), out));
       break;
     case v1::GenerateRequest::kChat: {
       *out.submit.mutable_chat() = request.chat();
@@ -491,7 +493,7 @@ absl::StatusOr<GenerationRequest> FromGrpc(const v1::GenerateRequest& request,
               "chat.messages.name");
         }
         WEFT_RETURN_IF_ERROR(
-            LimitPrompt(left, limits, "chat.messages", *message.mutable_content()));
+            LimitPrompt(left, limits, "chat.messages", *message.mutable_content(), out));
         left -= std::min(left, scan::CountCharacters(message.content()));
       }
       break;

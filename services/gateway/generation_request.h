@@ -22,9 +22,10 @@ struct GenerationRequest {
   bool max_tokens_given = false;  // false: as many as the model's context holds
   bool stream = false;
   bool include_usage = false;
-  bool echo = false;     // completions: the prompt comes before the text
-  std::string language;  // of /generate; empty = unknown
-  std::string user;      // the caller's end user
+  bool echo = false;              // completions: the prompt comes before the text
+  bool prompt_truncated = false;  // it was longer than RequestLimits allow
+  std::string language;           // of /generate; empty = unknown
+  std::string user;               // the caller's end user
 
   std::string_view InputField() const { return submit.has_chat() ? "messages" : "prompt"; }
 };

@@ -53,6 +53,10 @@ Metrics::Metrics(telemetry::Registry& r)
           r.CounterOf("weft_rate_limited_total", "Requests refused by a key's rate limit")),
       scan_findings(r.CounterWith("weft_scan_findings_total", "Findings that the policy acted on",
                                   {"kind", "action"})),
+      prompts_sanitized(r.CounterOf("weft_prompts_sanitized_total",
+                                    "Prompts that lost what the prompt rules match")),
+      prompts_truncated(r.CounterOf("weft_prompts_truncated_total",
+                                    "Prompts that were cut at the limit on characters")),
       scan_skipped(
           r.CounterWith("weft_scan_unavailable_total",
                         "Texts that the scanner could not look at, and whether they passed "

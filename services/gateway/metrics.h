@@ -30,8 +30,10 @@ struct Metrics {
   telemetry::CounterFamily auth_failures;          // reason
   telemetry::Counter rate_limited;
   telemetry::CounterFamily scan_findings;  // kind, action
-  telemetry::CounterFamily scan_skipped;   // kind, mode: open, closed
-  telemetry::CounterFamily cancelled;      // reason
+  telemetry::Counter prompts_sanitized;
+  telemetry::Counter prompts_truncated;
+  telemetry::CounterFamily scan_skipped;  // kind, mode: open, closed
+  telemetry::CounterFamily cancelled;     // reason
 };
 
 // A language name as a label: lower case, "none" when empty, "other" unless it is well known.

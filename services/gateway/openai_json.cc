@@ -280,7 +280,8 @@ std::string WeftPromptExtension(const Totals& totals) {
   if (totals.prompt_findings.empty()) return {};
   std::string out = "{\"prompt_findings\":";
   FindingList(out, totals.prompt_findings);
-  out += totals.prompt_redacted ? ",\"prompt_redacted\":true}" : ",\"prompt_redacted\":false}";
+  out += totals.prompt_redacted ? ",\"prompt_redacted\":true" : ",\"prompt_redacted\":false";
+  out += totals.prompt_sanitized ? ",\"prompt_sanitized\":true}" : ",\"prompt_sanitized\":false}";
   return out;
 }
 

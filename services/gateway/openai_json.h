@@ -49,7 +49,7 @@ std::string WholeAnswer(const AnswerFacts& facts, std::span<const WholeChoice> c
 
 // {"content_filter":{rule,type,line,message},"findings":[…]}; empty when there is nothing to say.
 std::string WeftExtension(std::span<const scan::Finding> findings, const scan::Finding* blocked_by);
-// {"prompt_findings":[…],"prompt_redacted":…}; empty likewise.
+// {"prompt_findings":[…],"prompt_redacted":…,"prompt_sanitized":…}; empty likewise.
 std::string WeftPromptExtension(const Totals& totals);
 
 std::string ModelJson(const v1::ModelInfo& model);

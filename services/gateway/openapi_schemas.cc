@@ -61,7 +61,7 @@ std::string_view OpenApiSchemas() {
   "content_filter": {"$ref": "#/components/schemas/Finding"},
   "findings": {"type": "array", "items": {"$ref": "#/components/schemas/Finding"}},
   "prompt_findings": {"type": "array", "items": {"$ref": "#/components/schemas/Finding"}},
-  "prompt_redacted": {"type": "boolean"}}},
+  "prompt_redacted": {"type": "boolean"}, "prompt_sanitized": {"type": "boolean"}}},
 "ChatCompletion": {"type": "object", "required": ["id", "object", "created", "model", "choices"], "properties": {
   "id": {"type": "string"}, "object": {"const": "chat.completion"}, "created": {"type": "integer"}, "model": {"type": "string"},
   "system_fingerprint": {"type": ["string", "null"]},

@@ -116,6 +116,33 @@ class Client final : public ScannerClient {
         });
   }
 
+  void Sanitize(const ScanSubject& subject, std::vector<std::string> parts,
+                std::vector<std::string> keep_rules,
+                std::function<void(absl::StatusOr<std::vector<std::string>>)> done) override {
+    v1::SanitizePromptRequest request;
+    const auto count = static_cast<int>(parts.size());
+    for (std::string& part : parts) request.add_parts(std::move(part));
+    for (std::string& rule : keep_rules) request.add_keep_rules(std::move(rule));
+    request.set_request_id(subject.request_id);
+    request.set_traceparent(subject.traceparent);
+    calls_.Start<v1::SanitizePromptRequest, v1::SanitizePromptResponse>(
+        std::move(request), timeout_,
+        [this](auto* context, const auto* in, auto* out, auto callback) {
+          stub_->async()->SanitizePrompt(context, in, out, std::move(callback));
+        },
+        [done = std::move(done), count](absl::StatusOr<v1::SanitizePromptResponse> response) {
+          if (!response.ok()) return done(response.status());
+          if (response->parts_size() != count) {
+            return done(
+                Internal("the scanner cleaned {} of {} parts", response->parts_size(), count));
+          }
+          done(std::vector<std::string>(response->parts().begin(), response->parts().end()));
+        },
+        [&](grpc::ClientContext& context) {
+          rpc::AddTrace(context, subject.traceparent, subject.request_id);
+        });
+  }
+
   Stream Open(const ScanSubject& subject, std::shared_ptr<ScanSink> sink) override {
     std::lock_guard lock(mutex_);
     if (!session_) return 0;

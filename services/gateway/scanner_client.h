@@ -47,6 +47,12 @@ class ScannerClient {
   virtual void ScanText(const ScanSubject& subject, std::string text,
                         std::function<void(absl::StatusOr<std::vector<scan::Finding>>)> done) = 0;
 
+  // SanitizePrompt of the scanner: the parts without what prompt rules other than `keep_rules`
+  // match, as many as there were. INVALID_ARGUMENT: they are too costly to clean.
+  virtual void Sanitize(const ScanSubject& subject, std::vector<std::string> parts,
+                        std::vector<std::string> keep_rules,
+                        std::function<void(absl::StatusOr<std::vector<std::string>>)> done) = 0;
+
   // 0 when no session is open.
   using Stream = uint32_t;
   virtual Stream Open(const ScanSubject& subject, std::shared_ptr<ScanSink> sink) = 0;

@@ -168,6 +168,8 @@ class Server final : public GatewayServer {
   bool ready(std::string* why) const override {
     if (draining_) {
       *why = "the gateway is draining";
+    } else if (!keys_->store_status().ok()) {
+      *why = "the key database cannot be used";
     } else if (!scheduler_->connected()) {
       *why = "no scheduler is reachable";
     } else if (scheduler_->Models().empty()) {

@@ -12,6 +12,7 @@
 #include "libs/rpc/status.h"
 #include "libs/rpc/stream_session.h"
 #include "libs/scan/rule_set.h"
+#include "libs/scan/sanitize.h"
 #include "libs/scan/scanner.h"
 #include "services/scanner/scan_session.h"
 #include "services/scanner/wire.h"
@@ -22,6 +23,13 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kScanTextLimit = 10s;  // the RPC's documented deadline
+constexpr int kMaxKeepRules = 256;
+
+uint64_t BytesOf(const v1::SanitizePromptRequest& request) {
+  uint64_t bytes = 0;
+  for (const std::string& part : request.parts()) bytes += part.size();
+  return bytes;
+}
 
 size_t PoolThreads(const Config& config) {
   if (config.threads > 0) return static_cast<size_t>(config.threads);
@@ -198,29 +206,76 @@ absl::Status ScannerService::Scan(const v1::ScanTextRequest& request,
   return absl::OkStatus();
 }
 
+absl::Status ScannerService::Sanitize(const v1::SanitizePromptRequest& request,
+                                      v1::SanitizePromptResponse& response) {
+  if (BytesOf(request) > limits_.max_text_bytes) {
+    return WithField(InvalidArgument("parts: {} bytes, at most {} are allowed", BytesOf(request),
+                                     limits_.max_text_bytes),
+                     "parts");
+  }
+  if (request.keep_rules_size() > kMaxKeepRules) {
+    return WithField(InvalidArgument("keep_rules: {} entries, at most {} are allowed",
+                                     request.keep_rules_size(), kMaxKeepRules),
+                     "keep_rules");
+  }
+  const std::vector<std::string> keep(request.keep_rules().begin(), request.keep_rules().end());
+  for (const std::string& part : request.parts()) {
+    // How long a prompt may be is for the caller to say.
+    auto clean = scan::SanitizePrompt(*rules_, part, ~uint64_t{0}, keep);
+    if (!clean.ok()) return WithField(InvalidArgument("{}", Message(clean.status())), "parts");
+    response.add_parts(*std::move(clean));
+  }
+  response.set_ruleset_version(rules_->version());
+  return absl::OkStatus();
+}
+
 grpc::ServerUnaryReactor* ScannerService::ScanText(grpc::CallbackServerContext* context,
                                                    const v1::ScanTextRequest* request,
                                                    v1::ScanTextResponse* response) {
+  const auto kind = KindFromWire(request->kind(), "kind");
+  return RunUnary(
+      context, {.method = "ScanText",
+                .span = "scan text",
+                .kind = kind.ok() ? *kind : scan::TextKind::kCode,
+                .bytes = request->text().size(),
+                .request_id = request->request_id(),
+                .traceparent = request->traceparent(),
+                .work = [this, request, response] { return Scan(*request, *response); },
+                .findings = [response] { return static_cast<size_t>(response->findings_size()); }});
+}
+
+grpc::ServerUnaryReactor* ScannerService::SanitizePrompt(grpc::CallbackServerContext* context,
+                                                         const v1::SanitizePromptRequest* request,
+                                                         v1::SanitizePromptResponse* response) {
+  return RunUnary(context,
+                  {.method = "SanitizePrompt",
+                   .span = "sanitize prompt",
+                   .kind = scan::TextKind::kPrompt,
+                   .bytes = BytesOf(*request),
+                   .request_id = request->request_id(),
+                   .traceparent = request->traceparent(),
+                   .work = [this, request, response] { return Sanitize(*request, *response); },
+                   .findings = [] { return size_t{0}; }});
+}
+
+grpc::ServerUnaryReactor* ScannerService::RunUnary(grpc::CallbackServerContext* context,
+                                                   Unary call) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const SteadyTime arrived = Clock::Real().Now();
   const SteadyTime deadline = arrived + rpc::TimeLeft(*context, kScanTextLimit);
-  std::string traceparent = request->traceparent();
-  if (traceparent.empty()) traceparent = rpc::Metadata(*context, "traceparent");
-  const auto task = [this, context, request, response, reactor, arrived, deadline,
-                     traceparent = std::move(traceparent)] {
+  if (call.traceparent.empty()) call.traceparent = rpc::Metadata(*context, "traceparent");
+  const std::string_view method = call.method;
+  const auto task = [this, context, reactor, arrived, deadline, call = std::move(call)] {
     absl::Status status;
-    const auto kind = KindFromWire(request->kind(), "kind");
     if (context->IsCancelled() || Clock::Real().Now() >= deadline) {
       status = DeadlineExceeded("the call waited too long for a free thread");
     } else {
-      telemetry::Span span = telemetry_.StartSpan("scan text", traceparent, request->request_id(),
-                                                  kind.ok() ? *kind : scan::TextKind::kCode);
-      status = Scan(*request, *response);
-      ScannerTelemetry::EndSpan(span, request->text().size(),
-                                static_cast<uint64_t>(response->findings_size()), status);
+      telemetry::Span span =
+          telemetry_.StartSpan(call.span, call.traceparent, call.request_id, call.kind);
+      status = call.work();
+      ScannerTelemetry::EndSpan(span, call.bytes, call.findings(), status);
     }
-    telemetry_.OnScanText(kind.ok() ? *kind : scan::TextKind::kCode, request->text().size(),
-                          Clock::Real().Now() - arrived, status);
+    telemetry_.OnUnary(call.method, call.kind, call.bytes, Clock::Real().Now() - arrived, status);
     pending_scans_.fetch_sub(1);
     reactor->Finish(rpc::ToGrpcStatus(status));
   };
@@ -229,7 +284,7 @@ grpc::ServerUnaryReactor* ScannerService::ScanText(grpc::CallbackServerContext* 
   pending_scans_.fetch_sub(1);
   const absl::Status status =
       WithRetryAfter(ResourceExhausted("{} scans wait already", limits_.max_pending_scans), 100ms);
-  telemetry_.OnScanText(scan::TextKind::kCode, 0, 0ns, status);
+  telemetry_.OnUnary(method, scan::TextKind::kCode, 0, 0ns, status);
   reactor->Finish(rpc::ToGrpcStatus(status));
   return reactor;
 }

@@ -4,9 +4,12 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
+#include <string_view>
 
 #include "libs/base/thread_pool.h"
 #include "services/scanner/config.h"
@@ -25,6 +28,9 @@ class ScannerService final : public v1::ScannerService::CallbackService {
   grpc::ServerUnaryReactor* ScanText(grpc::CallbackServerContext* context,
                                      const v1::ScanTextRequest* request,
                                      v1::ScanTextResponse* response) override;
+  grpc::ServerUnaryReactor* SanitizePrompt(grpc::CallbackServerContext* context,
+                                           const v1::SanitizePromptRequest* request,
+                                           v1::SanitizePromptResponse* response) override;
   grpc::ServerBidiReactor<v1::ScanFrame, v1::ScanVerdictFrame>* ScanStream(
       grpc::CallbackServerContext* context) override;
 
@@ -37,7 +43,21 @@ class ScannerService final : public v1::ScannerService::CallbackService {
  private:
   class SessionReactor;
 
+  // One unary call: what its span and metrics say, and its work.
+  struct Unary {
+    std::string_view method;  // "ScanText"
+    std::string_view span;    // "scan text"
+    scan::TextKind kind = scan::TextKind::kCode;
+    uint64_t bytes = 0;
+    std::string_view request_id;
+    std::string traceparent;
+    std::function<absl::Status()> work;
+    std::function<size_t()> findings;  // after the work
+  };
+  grpc::ServerUnaryReactor* RunUnary(grpc::CallbackServerContext* context, Unary call);
   absl::Status Scan(const v1::ScanTextRequest& request, v1::ScanTextResponse& response);
+  absl::Status Sanitize(const v1::SanitizePromptRequest& request,
+                        v1::SanitizePromptResponse& response);
   void Remove(const std::shared_ptr<SessionReactor>& session);
 
   const std::shared_ptr<const scan::RuleSet> rules_;

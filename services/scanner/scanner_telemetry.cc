@@ -19,12 +19,12 @@ ScannerTelemetry::ScannerTelemetry(telemetry::Registry& registry, telemetry::Tra
                                    const scan::RuleSet& rules)
     : tracer_(tracer),
       requests_(registry.CounterWith("weft_scanner_requests_total",
-                                     "ScanText calls and ScanStream frames by outcome.",
+                                     "ScanText and SanitizePrompt calls and ScanStream frames by "
+                                     "outcome.",
                                      {"method", "code"})),
       seconds_(registry.HistogramWith("weft_scanner_scan_seconds",
                                       "Time to scan one text or one frame.", {"method"},
                                       kSecondsBuckets)),
-      text_seconds_(seconds_.With({"ScanText"})),
       frame_seconds_(seconds_.With({"ScanStream"})),
       bytes_(registry.CounterWith("weft_scanner_bytes_total", "Text scanned.", {"kind"})),
       findings_(registry.CounterWith("weft_scanner_findings_total", "Findings reported.",
@@ -38,11 +38,11 @@ ScannerTelemetry::ScannerTelemetry(telemetry::Registry& registry, telemetry::Tra
       .Set(static_cast<double>(rules.rules().size()));
 }
 
-void ScannerTelemetry::OnScanText(scan::TextKind kind, uint64_t bytes,
-                                  std::chrono::nanoseconds took, const absl::Status& status) {
-  requests_.With({"ScanText", CodeName(status)}).Increment();
+void ScannerTelemetry::OnUnary(std::string_view method, scan::TextKind kind, uint64_t bytes,
+                               std::chrono::nanoseconds took, const absl::Status& status) {
+  requests_.With({method, CodeName(status)}).Increment();
   if (!status.ok()) return;
-  text_seconds_.Observe(Seconds(took));
+  seconds_.With({method}).Observe(Seconds(took));
   bytes_.With({Name(kind)}).Increment(static_cast<double>(bytes));
 }
 

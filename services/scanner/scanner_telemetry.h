@@ -24,8 +24,9 @@ class ScannerTelemetry {
   ScannerTelemetry(telemetry::Registry& registry, telemetry::Tracer& tracer,
                    const scan::RuleSet& rules);
 
-  void OnScanText(scan::TextKind kind, uint64_t bytes, std::chrono::nanoseconds took,
-                  const absl::Status& status);
+  // ScanText and SanitizePrompt.
+  void OnUnary(std::string_view method, scan::TextKind kind, uint64_t bytes,
+               std::chrono::nanoseconds took, const absl::Status& status);
   void OnFrame(std::chrono::nanoseconds took, const absl::Status& status);
   void OnStreamText(scan::TextKind kind, uint64_t bytes);
   void OnStreamOpened(int64_t by) { open_streams_.Add(static_cast<double>(by)); }
@@ -43,7 +44,6 @@ class ScannerTelemetry {
   telemetry::Tracer& tracer_;
   telemetry::CounterFamily requests_;
   telemetry::HistogramFamily seconds_;
-  telemetry::Histogram text_seconds_;
   telemetry::Histogram frame_seconds_;
   telemetry::CounterFamily bytes_;
   telemetry::CounterFamily findings_;

@@ -1,4 +1,6 @@
 // The gateway's use of the scanner, over a fake one that finds the word in brackets it is told to.
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
 #include <grpcpp/server_context.h>
 
 #include <algorithm>
@@ -12,6 +14,7 @@
 #include "libs/rpc/stream_session.h"
 #include "tests/integration/gateway/gateway_fixture.h"
 #include "tests/support/catch.h"
+#include "weft/v1/inference.grpc.pb.h"
 #include "weft/v1/scanner.grpc.pb.h"
 
 using nlohmann::json;
@@ -72,6 +75,25 @@ class FakeScanner final : public v1::ScannerService::CallbackService {
     reactor->Finish(grpc::Status::OK);
     return reactor;
   }
+  // Takes the word out, once in each part; a part "slow" is too costly.
+  grpc::ServerUnaryReactor* SanitizePrompt(grpc::CallbackServerContext* context,
+                                           const v1::SanitizePromptRequest* request,
+                                           v1::SanitizePromptResponse* response) override {
+    ++sanitized;
+    auto* reactor = context->DefaultReactor();
+    for (std::string part : request->parts()) {
+      if (part.find("slow") != std::string::npos) {
+        reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT, "too costly"});
+        return reactor;
+      }
+      if (const size_t at = part.find(kAsk); at != std::string::npos) part.erase(at, kAsk.size());
+      response->add_parts(part);
+    }
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+  std::atomic<int> sanitized{0};
+
   grpc::ServerBidiReactor<v1::ScanFrame, v1::ScanVerdictFrame>* ScanStream(
       grpc::CallbackServerContext* context) override {
     return weft::rpc::AcceptSession<v1::ScanFrame, v1::ScanVerdictFrame>(
@@ -220,6 +242,64 @@ TEST_CASE("A prompt is refused, cleaned or flagged by policy", "[gateway]") {
   Fixture flag([](auto&) {});
   const json flagged = json::parse(flag.gateway.Post("/v1/chat/completions", body).body);
   CHECK(flagged["weft"]["prompt_findings"][0]["rule"] == "test.rule");
+}
+
+TEST_CASE("A prompt is sanitized until nothing is left to remove, or refused", "[gateway]") {
+  Fixture f([](auto& c) { c.prompt_policy = PolicyPreset::kSanitize; });
+  const auto submitted = [&](size_t index) {
+    v1::Submit submit;
+    REQUIRE(submit.ParseFromString(f.gateway.schedulers[0]->submits().at(index)));
+    return submit.chat().messages(0).content();
+  };
+  CHECK(f.gateway.Post("/v1/chat/completions", ChatBody(" words 2 ")).status == 200);
+  CHECK(submitted(0) == " words 2 ");  // nothing was found, nothing is changed
+  CHECK(f.scanner.sanitized == 0);
+  const json answer =
+      json::parse(f.gateway.Post("/v1/chat/completions", ChatBody("a JAILBREAK b")).body);
+  CHECK(submitted(1) == "a  b");
+  CHECK(answer["weft"]["prompt_findings"].size() == 1);
+  CHECK(answer["weft"]["prompt_sanitized"] == true);
+  f.gateway.Post("/v1/chat/completions", ChatBody("JAILJAILBREAKBREAK words 1"));
+  CHECK(submitted(2) == " words 1");
+  CHECK(f.scanner.sanitized == 3);
+  CHECK(f.gateway.Metric("weft_prompts_sanitized_total") == 2);
+  CHECK(f.gateway.Metric("weft_scan_findings_total{action=\"sanitize\",kind=\"prompt\"}") == 2);
+  for (const char* prompt : {"JAILBREAK, and slow",
+                             "JAILBREAK JAILBREAK JAILBREAK JAILBREAK "
+                             "JAILBREAK"}) {
+    const auto refused = f.gateway.Post("/v1/chat/completions", ChatBody(prompt));
+    CHECK(refused.status == 400);
+    CHECK(json::parse(refused.body)["error"]["code"] == "content_filter");
+  }
+  CHECK(f.gateway.schedulers[0]->stats().submits == 3);
+
+  // gRPC takes the same way.
+  const auto stub = v1::InferenceService::NewStub(
+      grpc::CreateChannel(f.gateway.server->grpc_address(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.AddMetadata("authorization", "Bearer " + f.gateway.admin_key);
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+  v1::GenerateRequest request;
+  request.set_model("fake");
+  request.set_prompt("words 1 JAILBREAK");
+  const auto reader = stub->Generate(&context, request);
+  for (v1::GenerateResponse response; reader->Read(&response);) {
+  }
+  CHECK(reader->Finish().ok());
+  v1::Submit submit;
+  REQUIRE(submit.ParseFromString(f.gateway.schedulers[0]->submits().at(3)));
+  CHECK(submit.prompt() == "words 1 ");
+}
+
+TEST_CASE("An exception of the policy keeps what sanitizing would remove", "[gateway]") {
+  Fixture f([](auto& c) {
+    c.prompt_policy = PolicyPreset::kSanitize;
+    auto& rule = c.policy_rules.emplace_back();
+    rule.rule = "test.rule";
+    rule.action = weft::scan::Action::kFlag;
+  });
+  CHECK(f.gateway.Post("/v1/chat/completions", ChatBody("a JAILBREAK b")).status == 200);
+  CHECK(f.scanner.sanitized == 0);
 }
 
 TEST_CASE("A scanner that is away or silent lets text pass or refuses it, by configuration",

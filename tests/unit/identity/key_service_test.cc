@@ -38,6 +38,30 @@ struct Fixture {
   std::string last_id;
 };
 
+// A store over a disk that can go away.
+class BrittleStore final : public KeyStore {
+ public:
+  BrittleStore(std::unique_ptr<KeyStore> store, const bool& broken)
+      : store_(std::move(store)), broken_(broken) {}
+  absl::Status Insert(const weft::store::KeyRecord& key) override { return store_->Insert(key); }
+  absl::StatusOr<std::optional<weft::store::KeyRecord>> Find(std::string_view id) override {
+    if (broken_) return weft::DataLoss("database is malformed");
+    return store_->Find(id);
+  }
+  absl::StatusOr<std::vector<weft::store::KeyRecord>> List(std::string_view tenant) override {
+    return store_->List(tenant);
+  }
+  absl::Status Revoke(std::string_view id, int64_t at) override { return store_->Revoke(id, at); }
+  absl::Status Touch(const std::map<std::string, int64_t>& used) override {
+    return store_->Touch(used);
+  }
+  absl::StatusOr<int64_t> ChangeNumber() override { return store_->ChangeNumber(); }
+
+ private:
+  const std::unique_ptr<KeyStore> store_;
+  const bool& broken_;
+};
+
 absl::StatusCode Code(KeyService& keys, const std::string& text) {
   return keys.Authenticate({.api_key = text}).status().code();
 }
@@ -146,4 +170,22 @@ TEST_CASE("A new key's fields are checked and the error names the field", "[iden
   CHECK(field({.name = "a", .tenant = "a b"}) == "tenant");
   CHECK(field({.name = "a", .requests_per_minute = 0}) == "requests_per_minute");
   CHECK(field({.name = "a", .expires_at = 5}) == "expires_at");
+}
+
+TEST_CASE("A store that fails shows until it works again", "[identity]") {
+  Fixture f;
+  const std::string text = f.Create();
+  bool broken = true;
+  KeyService keys(std::make_unique<BrittleStore>(
+                      std::move(*KeyStore::OpenSqlite(f.dir.File("weft.db"))), broken),
+                  {.pepper = "pepper", .poll_interval = 1h}, f.clock);
+  CHECK(keys.store_status().ok());
+  CHECK(Code(keys, text) == absl::StatusCode::kDataLoss);
+  CHECK(keys.store_status().code() == absl::StatusCode::kDataLoss);
+  keys.Maintain();
+  CHECK_FALSE(keys.store_status().ok());
+  broken = false;
+  keys.Maintain();
+  CHECK(keys.store_status().ok());
+  CHECK(Code(keys, text) == absl::StatusCode::kOk);
 }

@@ -154,5 +154,29 @@ TEST_CASE("A prompt over the limit is refused by name, or cut at a character", "
   CHECK(prompt == "h\xC3\xA9");
 }
 
+TEST_CASE("Sanitize is for what prompt rules find in prompts; elsewhere it redacts", "[scan]") {
+  Policy policy;
+  policy.rules.push_back({.action = Action::kSanitize});
+  Finding finding;
+  finding.category = Category::kPrompt;
+  CHECK(Evaluate(policy, TextKind::kPrompt, finding) == Action::kSanitize);
+  CHECK(Evaluate(policy, TextKind::kOutput, finding) == Action::kRedact);
+  finding.category = Category::kSecret;
+  CHECK(Evaluate(policy, TextKind::kPrompt, finding) == Action::kRedact);
+  std::vector<Finding> both(2);
+  both[0].category = Category::kPrompt;
+  both[1].category = Category::kSecret;
+  const Decision decision = Decide(policy, TextKind::kPrompt, both);
+  CHECK(decision.action == Action::kRedact);
+  CHECK(decision.sanitize == std::vector<size_t>{0});
+  CHECK(decision.redact == std::vector<size_t>{1});
+  CHECK(decision.flagged.size() == 2);
+  CHECK_FALSE(NeverBeyond(policy, TextKind::kPrompt, Action::kFlag));
+  Action parsed{};
+  CHECK(Parse("sanitize", parsed));
+  CHECK(parsed == Action::kSanitize);
+  CHECK(Name(Action::kBlock) == "block");
+}
+
 }  // namespace
 }  // namespace weft::scan

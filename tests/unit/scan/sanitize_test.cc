@@ -34,6 +34,13 @@ TEST_CASE("A cleaned prompt is cut at a number of characters, then trimmed", "[s
   CHECK(Clean("ab cd", 3) == "ab");
 }
 
+TEST_CASE("Rules that are to be kept leave their matches", "[scan][sanitize]") {
+  const std::vector<std::string> keep = {"prompt.special-token"};
+  const auto clean = SanitizePrompt(Builtin(), "a <|b|> system: c", 4096, keep);
+  REQUIRE(clean.ok());
+  CHECK(*clean == "a <|b|> c");
+}
+
 TEST_CASE("A prompt made to be slow is refused, not half cleaned", "[scan][sanitize]") {
   std::string hostile;
   for (int i = 0; i < 200'000; ++i) hostile += "<|";
