@@ -23,6 +23,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 
 import run_llama_cpp as llama_cpp
 from cpu_report import write_report
@@ -78,7 +79,8 @@ class IkLlama:
             [os.path.join(self.bin, "llama-bench"), "-m", model, "-t", str(threads), "-p",
              str(args.prefill), "-n", str(args.decode), "-r", str(args.repetitions), "-fa", "1",
              "-rtr", repack, "-o", "json"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True).stdout
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True,
+            cwd=tempfile.gettempdir()).stdout
         found = {}
         for row in json.loads(out[out.index("["):]):
             key = "prefill" if row["n_prompt"] > 0 else "decode"
@@ -91,6 +93,7 @@ class IkLlama:
                    "on", "-npp", str(llama_cpp.DECODE_PROMPT), "-ntg", str(args.batch_decode), "-npl",
                    str(n)] + (["-rtr"] if args.ik_repack else [])
         out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True,
+                             cwd=tempfile.gettempdir(),
                              text=True).stdout
         rows = re.findall(r"^\|\s*\d+ \|.*", out, re.MULTILINE)
         found["batch"] = float(rows[-1].split("|")[8])
@@ -198,6 +201,7 @@ def main():
     parser.add_argument("--mib", type=int, default=512, help="of the bandwidth measurement")
     args = parser.parse_args()
 
+    args.model = os.path.abspath(args.model)
     players = sides(args)
     name = args.name or os.path.basename(args.model).removesuffix(".gguf")
     print(f"{name}: {os.path.getsize(args.model) / 1e6:.0f} MB", flush=True)

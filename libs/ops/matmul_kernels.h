@@ -22,6 +22,11 @@ inline void StoreOutputs(const MatmulArgs& args, int64_t group, int64_t row, typ
   }
 }
 
+// Few rows wait for memory, and the processor prefetches too little by itself:
+// bench/compare/cpu.md.
+inline constexpr int kPrefetchRows = 2;
+inline constexpr int64_t kPrefetchBytes = 2048;
+
 // R rows of x against one group of a quantised layout.
 template <typename S, int R, typename Tile>
 struct QuantPass {
@@ -31,6 +36,7 @@ struct QuantPass {
     const int64_t blocks = args.cols / kQBlock;
     const int64_t stride = args.x.stride;
     const uint8_t* weights = args.weights + group * GroupBytes(args.layout, args.cols);
+    const int64_t block_bytes = GroupBytes(args.layout, kSuper * kQBlock) / kSuper;
     const int8_t* q = args.x.q + row * kQBlock;
     const float* scale = args.x.scale + row;
     const float* scaled_sum = args.x.scaled_sum + row;
@@ -41,6 +47,11 @@ struct QuantPass {
     for (int64_t b = 0; b < blocks;
          ++b, q += stride * kQBlock, scale += stride, scaled_sum += stride, minus += 2 * stride) {
       const Tile tile(weights, b);
+      if constexpr (R <= kPrefetchRows) {
+        for (int64_t at = 0; at < block_bytes; at += 64) {
+          __builtin_prefetch(weights + b * block_bytes + at + kPrefetchBytes);
+        }
+      }
       typename S::template Acc<kSum, R> acc[R];
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) S::Start(acc[r], minus + 2 * r);
