@@ -25,8 +25,9 @@ struct ModelOptions {
   };
   Table table = Table::kCpu;
 
-  // "auto", "scalar", "avx2", "avx512" or "amx": the instruction set of the kCpu table. "auto" takes the
-  // environment variable WEFT_ISA, else the best this machine has. One it lacks is an error.
+  // "auto", "scalar", "avx2", "avx512" or "amx": the instruction set of the kCpu table. "auto"
+  // takes the environment variable WEFT_ISA, else the best this machine has. One it lacks is an
+  // error.
   std::string isa = "auto";
 
   // Threads that compute, the caller of Forward included. 0: one per available core.

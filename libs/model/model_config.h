@@ -55,13 +55,12 @@ struct RopeScaling {
 
 // Mixture of experts in place of the feed-forward network.
 struct MoeConfig {
-  enum class Scoring { kSoftmax, kSigmoid };
   int32_t experts = 0;      // 0: none, the model is dense
   int32_t used = 0;         // per token
   int32_t ffn = 0;          // width of one expert
   int32_t shared_ffn = 0;   // width of the shared experts together; 0: none
   int32_t first_dense = 0;  // leading layers that have a plain feed-forward network
-  Scoring scoring = Scoring::kSoftmax;
+  ExpertScoring scoring = ExpertScoring::kSoftmax;
   bool normalise = true;  // the chosen weights are divided by their sum
   float scale = 1;        // then multiplied by this
   // Experts are in `groups` equal groups; only the `groups_used` best (by their best expert) can be

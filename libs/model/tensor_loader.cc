@@ -28,7 +28,11 @@ absl::StatusOr<const Tensor*> TensorLoader::Find(const std::string& name,
                          SupportedTypeNames());
   }
   int64_t elements = 1;
-  for (const int64_t dim : dims) elements *= dim;
+  for (const int64_t dim : dims) {
+    if (__builtin_mul_overflow(elements, dim, &elements)) {
+      return InvalidArgument("tensor {}: shape {} is out of range", name, Shape(dims));
+    }
+  }
   const std::optional<uint64_t> row = BytesFor(tensor->type, dims[0]);
   const std::optional<uint64_t> bytes = BytesFor(tensor->type, elements);
   if (!row.has_value() || !bytes.has_value()) {
@@ -79,6 +83,22 @@ absl::Status TensorLoader::Matrix(const std::string& name, const RowRange& range
   raw.raw += *BytesFor(raw.type, range.first * cols);
   raw.rows = range.rows;
   return Prepare(raw, name, out);
+}
+
+absl::Status TensorLoader::Stack(const std::string& name, int64_t count, int64_t rows, int64_t cols,
+                                 std::vector<Weight>& out) {
+  WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {cols, rows, count}));
+  const uint64_t bytes = *BytesFor(tensor->type, rows * cols);
+  out.resize(static_cast<size_t>(count));
+  for (size_t i = 0; i < out.size(); ++i) {
+    Weight raw;
+    raw.type = tensor->type;
+    raw.rows = rows;
+    raw.cols = cols;
+    raw.raw = tensor->data + i * bytes;
+    WEFT_RETURN_IF_ERROR(Prepare(raw, name, out[i]));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, Weight& out) {

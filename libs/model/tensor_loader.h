@@ -47,6 +47,10 @@ class TensorLoader {
   absl::Status Matrix(const std::string& name, int64_t rows, int64_t cols, Weight& out);
   absl::Status Matrix(const std::string& name, const RowRange& range, int64_t cols, Weight& out);
 
+  // The matrices of a stack [count][rows, cols] (dims {cols, rows, count}), each prepared.
+  absl::Status Stack(const std::string& name, int64_t count, int64_t rows, int64_t cols,
+                     std::vector<Weight>& out);
+
   // kUnimplemented when the source has a tensor that nobody asked for: the model would be computed
   // without it.
   absl::Status NothingElse(std::string_view architecture) const;

@@ -14,7 +14,9 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
       rope_(config, weights.rope_factors, RopeTable::Layers::kAll),
       rope_sliding_(config, weights.rope_factors, RopeTable::Layers::kSliding),
       attention_(config, weights, table, context),
-      ffn_(config, table, context) {
+      ffn_(config, table, context),
+      shared_experts_(config, table, context),
+      experts_(config, weights, table, context) {
   const auto consumes = [&](const LinearWeights& weight) {
     normed_.AddConsumer(config.hidden, weight.matrix, ops_);
   };
@@ -23,13 +25,19 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
     const AttentionWeights& a = layer.attention;
     for (const LinearWeights* weight : {&a.q, &a.k, &a.v, &a.q_a, &a.kv_a}) consumes(*weight);
     for (const LinearWeights* weight : {&layer.ffn.gate, &layer.ffn.up}) consumes(*weight);
-    ffn_.Add(layer.ffn, config.ffn);
+    consumes(layer.experts.router);
+    if (layer.experts.gate.empty()) {
+      ffn_.Add(layer.ffn, config.ffn);
+    } else if (config.moe.shared_ffn > 0) {
+      shared_experts_.Add(layer.ffn, config.moe.shared_ffn);
+    }
   }
 }
 
 void Transformer::Reserve(int64_t rows) {
   if (rows <= reserved_rows_) return;
   uint64_t bytes = attention_.Reserve(rows) + ffn_.Reserve(rows);
+  bytes += shared_experts_.Reserve(rows) + experts_.Reserve(rows);
   bytes += ReserveFloats(x_, rows * config_.hidden);
   bytes += ReserveFloats(delta_, rows * config_.hidden);
   bytes += ReserveFloats(cos_sin_, rows * config_.rope_dim);
@@ -94,7 +102,16 @@ void Transformer::Layer(int32_t index, const KvLayer& cache, const StepView& ste
           layer.attention.norm, rows);
   attention_.Run(index, normed_.view(rows), step, cache, delta_.data());
   AddNorm(&layer.attention.post_norm, layer.ffn.norm, rows);
-  ffn_.Run(layer.ffn, normed_.view(rows), rows, delta_.data());
+  Ffn(index, rows);
+}
+
+void Transformer::Ffn(int32_t index, int64_t rows) {
+  const LayerWeights& layer = weights_.layers[static_cast<size_t>(index)];
+  const Activations input = normed_.view(rows);
+  if (!config_.has_experts(index)) return ffn_.Run(layer.ffn, input, rows, delta_.data());
+  const bool shared = config_.moe.shared_ffn > 0;
+  if (shared) shared_experts_.Run(layer.ffn, input, rows, delta_.data());
+  experts_.Run(layer.experts, input, rows, /*add=*/shared, delta_.data());
 }
 
 void Transformer::Logits(const StepBatch& batch, std::span<float> logits) {

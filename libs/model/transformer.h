@@ -1,5 +1,6 @@
 // The one transformer: a decoder-only stack written once against the op table. What families differ
-// in is in ModelConfig; the halves of a layer are attention_block.h and ffn_block.h.
+// in is in ModelConfig; the halves of a layer are attention_block.h and ffn_block.h or
+// expert_block.h.
 #pragma once
 
 #include <atomic>
@@ -9,6 +10,7 @@
 
 #include "libs/model/activation_buffer.h"
 #include "libs/model/attention_block.h"
+#include "libs/model/expert_block.h"
 #include "libs/model/ffn_block.h"
 #include "libs/model/model_config.h"
 #include "libs/model/rope.h"
@@ -36,6 +38,8 @@ class Transformer {
  private:
   void Reserve(int64_t rows);
   void Embed(const StepBatch& batch);
+  // delta_ = the feed-forward half of normed_.
+  void Ffn(int32_t index, int64_t rows);
   void Layer(int32_t index, const KvLayer& cache, const StepView& step);
   // normed_ = norm(x_ += delta_), where delta_ (of `before`, null for none) gets its own norm and
   // scale first.
@@ -50,6 +54,8 @@ class Transformer {
   const RopeTable rope_sliding_;
   AttentionBlock attention_;
   FfnBlock ffn_;
+  FfnBlock shared_experts_;
+  ExpertBlock experts_;
   int64_t reserved_rows_ = 0;
   std::atomic<uint64_t> scratch_bytes_{0};
 

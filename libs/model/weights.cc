@@ -30,22 +30,17 @@ class LayerLoader {
     return Linear("attn_output", config_.hidden, width, config_.attention_out_bias, out.out);
   }
 
-  absl::Status Ffn(FfnWeights& out) {
-    WEFT_RETURN_IF_ERROR(Norm("ffn_norm", out.norm));
-    if (config_.post_norms) WEFT_RETURN_IF_ERROR(Norm("post_ffw_norm", out.post_norm));
-    const int64_t ffn = config_.ffn;
-    const bool bias = config_.ffn_bias;
-    if (config_.gated_ffn && !loader_.Has(Name("ffn_gate", "weight"))) {
-      // Phi-3: one tensor, the gate's rows first.
-      WEFT_RETURN_IF_ERROR(Linear("ffn_up", {0, ffn, 2 * ffn}, config_.hidden, bias, out.gate));
-      WEFT_RETURN_IF_ERROR(Linear("ffn_up", {ffn, ffn, 2 * ffn}, config_.hidden, bias, out.up));
-    } else {
-      if (config_.gated_ffn) {
-        WEFT_RETURN_IF_ERROR(Linear("ffn_gate", ffn, config_.hidden, bias, out.gate));
-      }
-      WEFT_RETURN_IF_ERROR(Linear("ffn_up", ffn, config_.hidden, bias, out.up));
-    }
-    return Linear("ffn_down", config_.hidden, ffn, bias, out.down);
+  absl::Status Ffn(LayerWeights& out) {
+    FfnWeights& ffn = out.ffn;
+    WEFT_RETURN_IF_ERROR(Norm("ffn_norm", ffn.norm));
+    if (config_.post_norms) WEFT_RETURN_IF_ERROR(Norm("post_ffw_norm", ffn.post_norm));
+    if (!config_.has_experts(index_)) return Network(ffn);
+    WEFT_RETURN_IF_ERROR(Experts(out.experts));
+    const int64_t width = config_.moe.shared_ffn;
+    if (width == 0) return absl::OkStatus();
+    WEFT_RETURN_IF_ERROR(Linear("ffn_gate_shexp", width, config_.hidden, false, ffn.gate));
+    WEFT_RETURN_IF_ERROR(Linear("ffn_up_shexp", width, config_.hidden, false, ffn.up));
+    return Linear("ffn_down_shexp", config_.hidden, width, false, ffn.down);
   }
 
  private:
@@ -88,6 +83,45 @@ class LayerLoader {
     WEFT_RETURN_IF_ERROR(Linear("attn_q", q, hidden, bias, out.q));
     WEFT_RETURN_IF_ERROR(Linear("attn_k", kv, hidden, bias, out.k));
     return Linear("attn_v", kv, hidden, bias, out.v);
+  }
+
+  absl::Status Network(FfnWeights& out) {
+    const int64_t ffn = config_.ffn;
+    const bool bias = config_.ffn_bias;
+    if (config_.gated_ffn && !loader_.Has(Name("ffn_gate", "weight"))) {
+      // Phi-3: one tensor, the gate's rows first.
+      WEFT_RETURN_IF_ERROR(Linear("ffn_up", {0, ffn, 2 * ffn}, config_.hidden, bias, out.gate));
+      WEFT_RETURN_IF_ERROR(Linear("ffn_up", {ffn, ffn, 2 * ffn}, config_.hidden, bias, out.up));
+    } else {
+      if (config_.gated_ffn) {
+        WEFT_RETURN_IF_ERROR(Linear("ffn_gate", ffn, config_.hidden, bias, out.gate));
+      }
+      WEFT_RETURN_IF_ERROR(Linear("ffn_up", ffn, config_.hidden, bias, out.up));
+    }
+    return Linear("ffn_down", config_.hidden, ffn, bias, out.down);
+  }
+
+  absl::Status Experts(ExpertWeights& out) {
+    const MoeConfig& moe = config_.moe;
+    WEFT_RETURN_IF_ERROR(Linear("ffn_gate_inp", moe.experts, config_.hidden, false, out.router));
+    WEFT_RETURN_IF_ERROR(Stack("gate", moe.ffn, config_.hidden, out.gate));
+    WEFT_RETURN_IF_ERROR(Stack("up", moe.ffn, config_.hidden, out.up));
+    return Stack("down", config_.hidden, moe.ffn, out.down);
+  }
+
+  // "ffn_gate_exps" of all experts, or in older files "ffn_gate.<expert>" of each.
+  absl::Status Stack(std::string_view part, int64_t rows, int64_t cols, std::vector<Weight>& out) {
+    const int64_t experts = config_.moe.experts;
+    const std::string stack = Name(fmt::format("ffn_{}_exps", part), "weight");
+    if (loader_.Has(stack) || !loader_.Has(Name(fmt::format("ffn_{}.0", part), "weight"))) {
+      return loader_.Stack(stack, experts, rows, cols, out);
+    }
+    out.resize(static_cast<size_t>(experts));
+    for (size_t i = 0; i < out.size(); ++i) {
+      const std::string name = Name(fmt::format("ffn_{}.{}", part, i), "weight");
+      WEFT_RETURN_IF_ERROR(loader_.Matrix(name, rows, cols, out[i]));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status LatentProjections(AttentionWeights& out) {
@@ -168,7 +202,7 @@ absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const Model
     LayerLoader layer_loader(loader, config, i);
     LayerWeights& layer = weights.layers[static_cast<size_t>(i)];
     WEFT_RETURN_IF_ERROR(layer_loader.Attention(layer.attention));
-    WEFT_RETURN_IF_ERROR(layer_loader.Ffn(layer.ffn));
+    WEFT_RETURN_IF_ERROR(layer_loader.Ffn(layer));
   }
   WEFT_RETURN_IF_ERROR(
       loader.Vector("output_norm.weight", config.hidden, weights.output_norm.weight));

@@ -56,9 +56,16 @@ struct FfnWeights {
   LinearWeights down;      // [hidden, ffn]
 };
 
+// A mixture of experts, after the same norms as a plain network (FfnWeights).
+struct ExpertWeights {
+  LinearWeights router;                // [experts, hidden]
+  std::vector<Weight> gate, up, down;  // [experts] of [moe.ffn, hidden] and [hidden, moe.ffn]
+};
+
 struct LayerWeights {
   AttentionWeights attention;
-  FfnWeights ffn;
+  FfnWeights ffn;  // where there are experts: the shared ones, or empty but for the norms
+  ExpertWeights experts;
 };
 
 struct ModelWeights {

@@ -4,6 +4,7 @@
 
 #include "libs/base/status.h"
 #include "libs/device/thread_team.h"
+#include "libs/ops/expert_choice.h"
 #include "libs/ops/op_table.h"
 
 namespace weft {
@@ -103,6 +104,30 @@ void RmsNorm(const RmsNormArgs& args, OpContext& context) {
   });
 }
 
+// Rows [first_row, first_row + rows) of x times the weight's groups [first, first + count).
+void Multiply(const Activations& x, int64_t first_row, int64_t rows,
+              const LinearArgs::Output& output, int64_t first, int64_t count, OpContext& context) {
+  const Weight& weight = *output.weight;
+  const int64_t column = first * cpu::kGroupRows;
+  const int64_t columns = std::min(count * cpu::kGroupRows, weight.rows - column);
+  context.kernels->matmul({
+      .layout = weight.layout,
+      .weights = weight.packed + first * cpu::GroupBytes(weight.layout, weight.cols),
+      .cols = weight.cols,
+      .groups = count,
+      .outputs = columns,
+      .x = x.quantized.q == nullptr ? x.quantized : x.quantized.from(first_row),
+      .x_float = x.row(first_row),
+      .rows = rows,
+      .out = output.out + first_row * weight.rows + column,
+      .out_stride = weight.rows,
+  });
+  if (output.bias == nullptr) return;
+  for (int64_t row = first_row; row < first_row + rows; ++row) {
+    context.kernels->add(output.out + row * weight.rows + column, output.bias + column, columns);
+  }
+}
+
 void Linear(const LinearArgs& args, OpContext& context) {
   if (args.rows == 0) return;
   int64_t groups = 0;
@@ -115,7 +140,6 @@ void Linear(const LinearArgs& args, OpContext& context) {
   for (const LinearArgs::Output& output : args.outputs) {
     tasks += (output.weight->groups() + per_task - 1) / per_task;
   }
-  const Activations& x = args.input;
   context.team->ParallelFor(tasks, [&](int64_t task, int) {
     for (const LinearArgs::Output& output : args.outputs) {
       const Weight& weight = *output.weight;
@@ -126,26 +150,7 @@ void Linear(const LinearArgs& args, OpContext& context) {
       }
       const int64_t first = task * per_task;
       const int64_t count = std::min(per_task, weight.groups() - first);
-      context.kernels->matmul({
-          .layout = weight.layout,
-          .weights = weight.packed + first * cpu::GroupBytes(weight.layout, weight.cols),
-          .cols = weight.cols,
-          .groups = count,
-          .outputs = std::min(count * cpu::kGroupRows, weight.rows - first * cpu::kGroupRows),
-          .x = x.quantized,
-          .x_float = x.data,
-          .rows = args.rows,
-          .out = output.out + first * cpu::kGroupRows,
-          .out_stride = weight.rows,
-      });
-      if (output.bias != nullptr) {
-        const int64_t column = first * cpu::kGroupRows;
-        const int64_t columns = std::min(count * cpu::kGroupRows, weight.rows - column);
-        for (int64_t row = 0; row < args.rows; ++row) {
-          context.kernels->add(output.out + row * weight.rows + column, output.bias + column,
-                               columns);
-        }
-      }
+      Multiply(args.input, 0, args.rows, output, first, count, context);
       return;
     }
   });
@@ -266,6 +271,75 @@ void ScaleAndCap(const ScaleAndCapArgs& args, OpContext& context) {
   });
 }
 
+void Route(const RouteArgs& args, OpContext& context) {
+  ForRows(args.rows, 8 * args.experts, context, [&](int64_t row) {
+    float* x = args.logits + row * args.experts;
+    if (args.scoring == ExpertScoring::kSigmoid) {
+      context.kernels->sigmoid(x, args.experts);
+    } else {
+      context.kernels->softmax(x, args.experts);
+    }
+    ChooseExperts(args, row);
+  });
+}
+
+void Gather(const GatherArgs& args, OpContext& context) {
+  ForRows(static_cast<int64_t>(args.rows.size()), args.in.width, context, [&](int64_t i) {
+    std::copy_n(args.in.row(args.rows[static_cast<size_t>(i)]), args.in.width, args.out.row(i));
+    QuantizeRow(args.out, i, context);
+  });
+}
+
+void ExpertLinear(const ExpertLinearArgs& args, OpContext& context) {
+  // Tasks never cross experts: `count` groups of one expert's weight each.
+  struct Piece {
+    LinearArgs::Output output;
+    int64_t first_row, rows, first, count;
+  };
+  int64_t groups = 0;
+  const auto each = [&](auto&& fn) {
+    for (const ExpertLinearArgs::Output& output : args.outputs) {
+      for (size_t e = 0; e < output.experts.size(); ++e) {
+        const int64_t rows = args.first[e + 1] - args.first[e];
+        if (rows > 0) fn(LinearArgs::Output{&output.experts[e], output.out}, args.first[e], rows);
+      }
+    }
+  };
+  each([&](const LinearArgs::Output& output, int64_t, int64_t) {
+    groups += output.weight->groups();
+  });
+  const int64_t threads = context.team->threads();
+  const int64_t per_task =
+      std::max<int64_t>({1, groups / (threads * kTasksPerThread), groups / 32768});
+  std::vector<Piece> pieces;
+  each([&](const LinearArgs::Output& output, int64_t first_row, int64_t rows) {
+    const int64_t all = output.weight->groups();
+    for (int64_t first = 0; first < all; first += per_task) {
+      pieces.push_back({output, first_row, rows, first, std::min(per_task, all - first)});
+    }
+  });
+  context.team->ParallelFor(static_cast<int64_t>(pieces.size()), [&](int64_t task, int) {
+    const Piece& piece = pieces[static_cast<size_t>(task)];
+    Multiply(args.input, piece.first_row, piece.rows, piece.output, piece.first, piece.count,
+             context);
+  });
+}
+
+void Combine(const CombineArgs& args, OpContext& context) {
+  ForRows(args.rows, args.width * args.used, context, [&](int64_t row) {
+    float* out = args.out + row * args.width;
+    if (args.base == nullptr) {
+      std::fill_n(out, args.width, 0.0f);
+    } else if (args.base != args.out) {
+      std::copy_n(args.base + row * args.width, args.width, out);
+    }
+    for (int64_t k = row * args.used; k < (row + 1) * args.used; ++k) {
+      context.kernels->add_scaled(out, args.x + args.place[k] * args.width, args.weights[k],
+                                  args.width);
+    }
+  });
+}
+
 }  // namespace
 
 const OpTable& CpuOps() {
@@ -281,6 +355,10 @@ const OpTable& CpuOps() {
       .paged_attention = PagedAttention,
       .activate = Activate,
       .scale_and_cap = ScaleAndCap,
+      .route = Route,
+      .gather = Gather,
+      .expert_linear = ExpertLinear,
+      .combine = Combine,
   };
   return kTable;
 }

@@ -161,6 +161,9 @@ struct Kernels {
   void (*activate)(Activation kind, const float* gate, const float* up, int64_t n, float* out);
   // x *= scale, then x = cap * tanh(x / cap) unless cap is 0.
   void (*scale_and_cap)(float* x, int64_t n, float scale, float cap);
+  // x = e^x / sum of e^x, in place.
+  void (*softmax)(float* x, int64_t n);
+  void (*sigmoid)(float* x, int64_t n);  // x = 1 / (1 + e^-x), in place
   void (*rope_cache)(const RopeCacheArgs& args);
   void (*attention)(const AttentionArgs& args);
 };

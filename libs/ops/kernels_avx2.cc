@@ -20,6 +20,8 @@ const Kernels kAvx2Kernels = {
     .add_scaled = AddScaled<SimdAvx2>,
     .activate = ActivateAny<SimdAvx2>,
     .scale_and_cap = ScaleAndCap<SimdAvx2>,
+    .softmax = Softmax<SimdAvx2>,
+    .sigmoid = Sigmoid<SimdAvx2>,
     .rope_cache = RopeCache<SimdAvx2>,
     .attention = Attention<SimdAvx2>::Run,
 };

@@ -23,6 +23,8 @@ const Kernels kAvx512Kernels = {
     .add_scaled = AddScaled<SimdAvx512>,
     .activate = ActivateAny<SimdAvx512>,
     .scale_and_cap = ScaleAndCap<SimdAvx512>,
+    .softmax = Softmax<SimdAvx512>,
+    .sigmoid = Sigmoid<SimdAvx512>,
     .rope_cache = RopeCache<SimdAvx512>,
     .attention = Attention<SimdAvx512>::Run,
 };
@@ -36,6 +38,8 @@ const Kernels kAmxKernels = {
     .add_scaled = AddScaled<SimdAvx512>,
     .activate = ActivateAny<SimdAvx512>,
     .scale_and_cap = ScaleAndCap<SimdAvx512>,
+    .softmax = Softmax<SimdAvx512>,
+    .sigmoid = Sigmoid<SimdAvx512>,
     .rope_cache = RopeCache<SimdAvx512>,
     .attention = Attention<SimdAvx512>::Run,
 };

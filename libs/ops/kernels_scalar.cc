@@ -20,6 +20,8 @@ const Kernels kScalarKernels = {
     .add_scaled = AddScaled<SimdScalar>,
     .activate = ActivateAny<SimdScalar>,
     .scale_and_cap = ScaleAndCap<SimdScalar>,
+    .softmax = Softmax<SimdScalar>,
+    .sigmoid = Sigmoid<SimdScalar>,
     .rope_cache = RopeCache<SimdScalar>,
     .attention = Attention<SimdScalar>::Run,
 };

@@ -1,4 +1,4 @@
-// The kinds of norm and activation that model families differ in.
+// The kinds of norm, activation and expert scoring that model families differ in.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,12 @@ enum class Activation : uint8_t {
   kSilu,      // x / (1 + e^-x)
   kGeluTanh,  // 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
   kGelu,      // 0.5 x (1 + erf(x / sqrt(2)))
+};
+
+// What makes a router's logits probabilities.
+enum class ExpertScoring : uint8_t {
+  kSoftmax,  // over all experts
+  kSigmoid,  // each by itself
 };
 
 }  // namespace weft

@@ -186,6 +186,54 @@ struct ScaleAndCapArgs {
   float softcap = 0;
 };
 
+// Chooses experts for every row: probabilities of all (softmax, or each expert's own sigmoid), the
+// `used` largest of the groups_used best groups, in descending order, equal ones by number. A
+// choice of a row is called its slot; the chosen probabilities become the slots' weights.
+struct RouteArgs {
+  float* logits = nullptr;  // [rows, experts]; become the probabilities
+  int64_t rows = 0;
+  int32_t experts = 0;
+  int32_t used = 0;
+  ExpertScoring scoring = ExpertScoring::kSoftmax;
+  int32_t groups = 1;  // equal ones; a group counts as much as its best expert
+  int32_t groups_used = 1;
+  bool normalise = false;     // weights are divided by their sum
+  float scale = 1;            // and multiplied by this
+  int32_t* chosen = nullptr;  // [rows, used]
+  float* weights = nullptr;   // [rows, used]
+};
+
+// out.row(i) = in.row(rows[i]), quantised form included.
+struct GatherArgs {
+  Activations in;
+  std::span<const int32_t> rows;
+  Activations out;
+};
+
+// Rows sorted by expert: rows [first[e], first[e + 1]) times weights of expert e, for each output.
+struct ExpertLinearArgs {
+  struct Output {
+    std::span<const Weight> experts;  // of one shape
+    float* out = nullptr;             // [rows, weight.rows]
+  };
+  Activations input;
+  std::span<const int32_t> first;  // [experts + 1]
+  std::span<const Output> outputs;
+};
+
+// out[r] = base[r] (0 when null) + sum over k of weights[r][k] * x[place[r][k]], k ascending: one
+// order whatever rows were computed together.
+struct CombineArgs {
+  const float* x = nullptr;  // [rows * used, width]
+  const int32_t* place = nullptr;
+  const float* weights = nullptr;
+  const float* base = nullptr;
+  int64_t rows = 0;
+  int32_t used = 0;
+  int64_t width = 0;
+  float* out = nullptr;  // may be base
+};
+
 struct OpTable {
   std::string_view name;
   // True when activations are quantised for weights of this kind.
@@ -201,6 +249,10 @@ struct OpTable {
   void (*paged_attention)(const PagedAttentionArgs& args, OpContext& context);
   void (*activate)(const ActivateArgs& args, OpContext& context);
   void (*scale_and_cap)(const ScaleAndCapArgs& args, OpContext& context);
+  void (*route)(const RouteArgs& args, OpContext& context);
+  void (*gather)(const GatherArgs& args, OpContext& context);
+  void (*expert_linear)(const ExpertLinearArgs& args, OpContext& context);
+  void (*combine)(const CombineArgs& args, OpContext& context);
 };
 
 const OpTable& RefOps();

@@ -8,6 +8,7 @@
 
 #include "libs/base/status.h"
 #include "libs/device/thread_team.h"
+#include "libs/ops/expert_choice.h"
 #include "libs/ops/op_table.h"
 #include "libs/tensor/half.h"
 
@@ -262,6 +263,54 @@ void ScaleAndCap(const ScaleAndCapArgs& args, OpContext&) {
   }
 }
 
+void Route(const RouteArgs& args, OpContext&) {
+  for (int64_t row = 0; row < args.rows; ++row) {
+    float* x = args.logits + row * args.experts;
+    if (args.scoring == ExpertScoring::kSigmoid) {
+      for (int32_t i = 0; i < args.experts; ++i) x[i] = 1.0f / (1.0f + std::exp(-x[i]));
+    } else {
+      const float largest = *std::max_element(x, x + args.experts);
+      float sum = 0;
+      for (int32_t i = 0; i < args.experts; ++i) sum += x[i] = std::exp(x[i] - largest);
+      for (int32_t i = 0; i < args.experts; ++i) x[i] /= sum;
+    }
+    ChooseExperts(args, row);
+  }
+}
+
+void Gather(const GatherArgs& args, OpContext&) {
+  for (size_t i = 0; i < args.rows.size(); ++i) {
+    std::copy_n(args.in.row(args.rows[i]), args.in.width, args.out.row(static_cast<int64_t>(i)));
+  }
+}
+
+void ExpertLinear(const ExpertLinearArgs& args, OpContext& context) {
+  for (const ExpertLinearArgs::Output& output : args.outputs) {
+    for (size_t e = 0; e < output.experts.size(); ++e) {
+      const int64_t first = args.first[e];
+      const int64_t rows = args.first[e + 1] - first;
+      const Weight& weight = output.experts[e];
+      Activations input = args.input;
+      input.data = args.input.row(first);
+      const LinearArgs::Output own{&weight, output.out + first * weight.rows};
+      if (rows > 0) Linear({input, rows, {&own, 1}}, context);
+    }
+  }
+}
+
+void Combine(const CombineArgs& args, OpContext&) {
+  for (int64_t row = 0; row < args.rows; ++row) {
+    float* out = args.out + row * args.width;
+    for (int64_t i = 0; i < args.width; ++i) {
+      float sum = args.base == nullptr ? 0.0f : args.base[row * args.width + i];
+      for (int64_t k = row * args.used; k < (row + 1) * args.used; ++k) {
+        sum += args.weights[k] * args.x[args.place[k] * args.width + i];
+      }
+      out[i] = sum;
+    }
+  }
+}
+
 }  // namespace
 
 const OpTable& RefOps() {
@@ -277,6 +326,10 @@ const OpTable& RefOps() {
       .paged_attention = PagedAttention,
       .activate = Activate,
       .scale_and_cap = ScaleAndCap,
+      .route = Route,
+      .gather = Gather,
+      .expert_linear = ExpertLinear,
+      .combine = Combine,
   };
   return kTable;
 }

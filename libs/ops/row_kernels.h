@@ -150,6 +150,41 @@ void ScaleAndCap(float* x, int64_t n, float scale, float cap) {
   }
 }
 
+template <typename S>
+void Softmax(float* x, int64_t n) {
+  using F = typename S::F;
+  const F lowest = S::Set1(-__builtin_inff());
+  F most = lowest;
+  for (int64_t i = 0; i < n; i += 16) {
+    const int lanes = n - i < 16 ? static_cast<int>(n - i) : 16;
+    most = S::Max(most, S::FirstLanes(lanes, S::LoadFirst(x + i, lanes), lowest));
+  }
+  const F shift = S::Set1(S::ReduceMax(most));
+  F sums = S::Set1(0.0f);
+  for (int64_t i = 0; i < n; i += 16) {
+    const int lanes = n - i < 16 ? static_cast<int>(n - i) : 16;
+    const F e = Exp<S>(S::Sub(S::LoadFirst(x + i, lanes), shift));
+    sums = S::Add(sums, S::FirstLanes(lanes, e, S::Set1(0.0f)));
+    S::StoreFirst(x + i, e, lanes);
+  }
+  const F total = S::Set1(S::ReduceAdd(sums));
+  for (int64_t i = 0; i < n; i += 16) {
+    const int lanes = n - i < 16 ? static_cast<int>(n - i) : 16;
+    S::StoreFirst(x + i, S::Div(S::LoadFirst(x + i, lanes), total), lanes);
+  }
+}
+
+template <typename S>
+void Sigmoid(float* x, int64_t n) {
+  using F = typename S::F;
+  const F one = S::Set1(1.0f);
+  for (int64_t i = 0; i < n; i += 16) {
+    const int lanes = n - i < 16 ? static_cast<int>(n - i) : 16;
+    const F e = Exp<S>(S::Sub(S::Set1(0.0f), S::LoadFirst(x + i, lanes)));
+    S::StoreFirst(x + i, S::Div(one, S::Add(one, e)), lanes);
+  }
+}
+
 // Normalises (unless `norm` is null) and rotates one head in place.
 template <typename S>
 void NormAndRotate(float* head, const float* norm, const RopeCacheArgs& args) {

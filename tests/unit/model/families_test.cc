@@ -25,10 +25,11 @@ constexpr double kRefError = 1e-4;
 // Random networks are much more sensitive than trained ones.
 constexpr double kFastMeanKl = 0.01;
 
-constexpr const char* kFolders[] = {"llama3",  "llama_bias",  "llama_dynamic", "mistral",
-                                    "qwen2",   "qwen3",       "starcoder2",    "gpt_bigcode",
-                                    "gemma2",  "gemma3_text", "phi3_long",     "phi3_short",
-                                    "granite", "smollm3",     "fp8_block",     "fp8_tensor"};
+constexpr const char* kFolders[] = {
+    "llama3",     "llama_bias",  "llama_dynamic",    "mistral",   "mixtral",
+    "qwen2",      "qwen3",       "qwen3_moe",        "gemma2",    "gemma3_text",
+    "starcoder2", "granite",     "gpt_bigcode",      "smollm3",   "phi3_long",
+    "phi3_short", "deepseek_v2", "deepseek_v2_lite", "fp8_block", "fp8_tensor"};
 
 std::unique_ptr<Model> LoadFamily(const std::string& name, const ModelOptions& options) {
   absl::StatusOr<std::unique_ptr<Model>> model =
