@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes normalization_data.inc: canonical decompositions, compositions and combining classes.
+"""Writes normalization_data.inc: decompositions, compositions and combining classes.
 
-Decompositions and compositions are those of the `tokenizers` package, whose NFC step the tokeniser
-must repeat; the classes come from the `regex` package, which knows at least as many characters.
+Decompositions and compositions are those of the `tokenizers` package, whose steps the tokeniser must
+repeat; the classes come from the `regex` package, for the characters that `tokenizers` knows as marks
+(its Unicode is an older one).
 
 Needs: pip install tokenizers regex. Run in this folder: python3 make_normalization_data.py
 """
@@ -16,6 +17,7 @@ CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 HANGUL = range(0xAC00, 0xAC00 + 11172)
 nfd = normalizers.NFD().normalize_str
 nfc = normalizers.NFC().normalize_str
+nfkd = normalizers.NFKD().normalize_str
 
 
 def rows(items, per_line):
@@ -29,6 +31,15 @@ def literal(text):
 
 
 decompositions = {c: nfd(chr(c)) for c in CODE_POINTS if c not in HANGUL and nfd(chr(c)) != chr(c)}
+
+compatibility = {c: nfkd(chr(c)) for c in CODE_POINTS if c not in HANGUL and nfkd(chr(c)) != nfd(chr(c))}
+
+
+def is_mark(c, value):
+    """Whether `tokenizers` moves the character past a mark of another class."""
+    text = "\u0345" + chr(c) if value < 240 else chr(c) + "\u0334"
+    return nfd(text) != text
+
 
 # A primary composite is the character that NFC gives for its own decomposition; its two parts are
 # the composition of all but the last character, and the last character.
@@ -49,7 +60,8 @@ for value in range(1, 255):
     except regex.error:
         continue
     for ch in found:
-        classes[ord(ch)] = value
+        if is_mark(ord(ch), value):
+            classes[ord(ch)] = value
 
 
 def class_runs():
@@ -71,6 +83,10 @@ with open("normalization_data.inc", "w") as out:
     print("// clang-format off")
     print("constexpr Decomposition kDecompositions[] = {")
     rows((f"{{{c:#x}, {literal(p)}}}," for c, p in sorted(decompositions.items())), 6)
+    print("};")
+    print("// Where compatibility decomposition differs from that.")
+    print("constexpr Decomposition kCompatibility[] = {")
+    rows((f"{{{c:#x}, {literal(p)}}}," for c, p in sorted(compatibility.items())), 6)
     print("};")
     print("constexpr Composition kCompositions[] = {")
     rows((f"{{{a:#x}, {b:#x}, {c:#x}}}," for a, b, c in compositions), 7)

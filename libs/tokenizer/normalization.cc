@@ -1,4 +1,6 @@
-// Unicode normalization form C (UAX 15).
+// Unicode normalization forms (UAX 15).
+#include "libs/tokenizer/normalization.h"
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -53,7 +55,15 @@ uint8_t CombiningClass(uint32_t c) {
   return std::prev(run)->combining_class;
 }
 
-void AppendDecomposed(std::vector<Part>& out, uint32_t c) {
+template <size_t kSize>
+const char* FindIn(const Decomposition (&table)[kSize], uint32_t c) {
+  const auto it = std::lower_bound(
+      std::begin(table), std::end(table), c,
+      [](const Decomposition& d, uint32_t wanted) { return d.code_point < wanted; });
+  return it == std::end(table) || it->code_point != c ? nullptr : it->to;
+}
+
+void AppendDecomposed(std::vector<Part>& out, uint32_t c, bool compatibility) {
   if (c >= kSyllables && c < kSyllables + kSyllableCount) {
     const uint32_t index = c - kSyllables;
     out.push_back({kLeads + index / (kVowelCount * kTailCount), 0});
@@ -61,14 +71,13 @@ void AppendDecomposed(std::vector<Part>& out, uint32_t c) {
     if (index % kTailCount != 0) out.push_back({kTails + index % kTailCount, 0});
     return;
   }
-  const auto it = std::lower_bound(
-      std::begin(kDecompositions), std::end(kDecompositions), c,
-      [](const Decomposition& d, uint32_t wanted) { return d.code_point < wanted; });
-  if (it == std::end(kDecompositions) || it->code_point != c) {
+  const char* found = compatibility ? FindIn(kCompatibility, c) : nullptr;
+  if (found == nullptr) found = FindIn(kDecompositions, c);
+  if (found == nullptr) {
     out.push_back({c, CombiningClass(c)});
     return;
   }
-  const std::string_view to = it->to;
+  const std::string_view to = found;
   for (size_t at = 0; at < to.size();) {
     const Utf8Char part = DecodeUtf8(to, at);
     out.push_back({part.code_point, CombiningClass(part.code_point)});
@@ -135,13 +144,19 @@ void AppendComposed(std::string& out, const std::vector<Part>& parts) {
 
 }  // namespace
 
-std::string Nfc(std::string_view text) {
+std::string Normalize(std::string_view text, NormalForm form) {
+  const bool compatibility = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
+  const bool compose = form == NormalForm::kNfc || form == NormalForm::kNfkc;
   std::string out;
   out.reserve(text.size());
   std::vector<Part> parts;
   const auto flush = [&] {
     Reorder(parts);
-    AppendComposed(out, parts);
+    if (compose) {
+      AppendComposed(out, parts);
+    } else {
+      for (const Part& part : parts) AppendUtf8(out, part.code_point);
+    }
     parts.clear();
   };
   for (size_t at = 0; at < text.size();) {
@@ -152,12 +167,14 @@ std::string Nfc(std::string_view text) {
     } else {
       // A plain character never composes with what is before it: the parts so far are final.
       if (c.code_point < kFirstThatMatters) flush();
-      AppendDecomposed(parts, c.code_point);
+      AppendDecomposed(parts, c.code_point, compatibility);
     }
     at += c.length;
   }
   flush();
   return out;
 }
+
+std::string Nfc(std::string_view text) { return Normalize(text, NormalForm::kNfc); }
 
 }  // namespace weft::unicode

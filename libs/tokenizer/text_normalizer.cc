@@ -1,6 +1,8 @@
 #include "libs/tokenizer/text_normalizer.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "libs/base/status.h"
 #include "libs/tokenizer/unicode.h"
@@ -8,6 +10,12 @@
 
 namespace weft {
 namespace {
+
+constexpr std::pair<std::string_view, unicode::NormalForm> kForms[] = {
+    {"nfc", unicode::NormalForm::kNfc},
+    {"nfd", unicode::NormalForm::kNfd},
+    {"nfkc", unicode::NormalForm::kNfkc},
+    {"nfkd", unicode::NormalForm::kNfkd}};
 
 bool IsAscii(std::string_view text) {
   return std::none_of(text.begin(), text.end(),
@@ -78,8 +86,10 @@ absl::StatusOr<TextNormalizer> TextNormalizer::Create(std::span<const std::strin
       return std::string(part);
     };
     const std::string name = next();
-    if (name == "nfc") {
-      out.steps_.push_back({Step::kNfc, {}, {}});
+    const auto* form = std::find_if(std::begin(kForms), std::end(kForms),
+                                    [&name](const auto& known) { return known.first == name; });
+    if (form != std::end(kForms)) {
+      out.steps_.push_back({Step::kForm, {}, {}, form->second});
     } else if (name == "lowercase") {
       out.steps_.push_back({Step::kLowercase, {}, {}});
     } else if (name == "strip_left") {
@@ -106,8 +116,8 @@ absl::StatusOr<TextNormalizer> TextNormalizer::Create(std::span<const std::strin
 
 std::string TextNormalizer::Run(const Step& step, const Charsmap* charsmap, std::string_view text) {
   switch (step.kind) {
-    case Step::kNfc:
-      return unicode::Nfc(text);
+    case Step::kForm:
+      return unicode::Normalize(text, step.form);
     case Step::kLowercase:
       return Lowercase(text);
     case Step::kStripLeft:
@@ -127,7 +137,7 @@ std::string TextNormalizer::Run(const Step& step, const Charsmap* charsmap, std:
 
 std::string_view TextNormalizer::Apply(std::string_view text, std::string& buffer) const {
   for (const Step& step : steps_) {
-    if (step.kind == Step::kNfc && IsAscii(text)) continue;
+    if (step.kind == Step::kForm && IsAscii(text)) continue;
     std::string changed = Run(step, charsmap_.get(), text);
     buffer.swap(changed);
     text = buffer;
@@ -139,9 +149,9 @@ size_t TextNormalizer::MostBytesPerByte() const {
   size_t most = 1;
   for (const Step& step : steps_) {
     switch (step.kind) {
-      case Step::kNfc:  // three bytes of nine (Hangul)
+      case Step::kForm:  // three bytes of nine (Hangul); four of one by compatibility
       case Step::kLowercase:
-        most *= 3;
+        most *= 4;
         break;
       case Step::kPrepend:
         break;

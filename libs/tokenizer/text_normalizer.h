@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "libs/tokenizer/charsmap.h"
+#include "libs/tokenizer/normalization.h"
 
 namespace weft {
 
@@ -33,17 +34,18 @@ class TextNormalizer {
  private:
   struct Step {
     enum Kind {
-      kNfc,
+      kForm,
       kLowercase,
       kStripLeft,
       kStripRight,
       kPrepend,
       kReplace,
       kReplaceRuns,
-      kPrecompiled
+      kPrecompiled,
     } kind;
     std::string from;
     std::string to;
+    unicode::NormalForm form = unicode::NormalForm::kNfc;
   };
   static std::string Run(const Step& step, const Charsmap* charsmap, std::string_view text);
 

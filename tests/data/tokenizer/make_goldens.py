@@ -4,6 +4,7 @@
   texts.json          the texts, among them random Unicode, white space, code, emoji
   pieces_<pre>.json   for each of the first texts the byte lengths of its pieces
   nfc.json            texts and their normalization form C
+  normal_forms.json   texts and their forms C, D, KC, KD
   smollm2_ids.json    for every text the ids, with control tokens parsed and as plain text
 
 The pre-tokenisers are built here from the expressions that each family publishes in its
@@ -156,6 +157,10 @@ def main():
         rows.append([text, normalizers.NFC().normalize_str(text)])
     rows += [[t, normalizers.NFC().normalize_str(t)] for t in texts if normalizers.NFC().normalize_str(t) != t]
     write("nfc.json", rows)
+    forms = [normalizers.NFC(), normalizers.NFD(), normalizers.NFKC(), normalizers.NFKD()]
+    odd = "ﬁ①²½Ⅷ㌀㍿ＡﾊﾟºÅΩẛ̣ǅ…　ﷺ가\u00a8\u0385\u2126\u1e9b\u0323\U0001d7d8\U000113cf"
+    samples = [rng.choice(odd) + rng.choice(marks) + rng.choice(odd) + rng.choice(bases) for _ in range(200)]
+    write("normal_forms.json", [[t] + [f.normalize_str(t) for f in forms] for t in samples + texts[::10]])
 
     fields = gguf.GGUFReader(sys.argv[1]).fields
     vocab = fields["tokenizer.ggml.tokens"].contents()

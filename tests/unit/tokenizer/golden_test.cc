@@ -4,6 +4,7 @@
 
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
+#include "libs/tokenizer/normalization.h"
 #include "libs/tokenizer/pre_tokenizer.h"
 #include "libs/tokenizer/stream_detokenizer.h"
 #include "libs/tokenizer/tokenizer.h"
@@ -57,6 +58,19 @@ TEST_CASE("Normalization form C is the reference's", "[tokenizer]") {
     changed += text != normal ? 1 : 0;
   }
   CHECK(changed > 200);
+}
+
+TEST_CASE("All four normalization forms are the reference's", "[tokenizer]") {
+  using enum unicode::NormalForm;
+  for (const auto& row : ReadGolden("normal_forms.json")) {
+    const auto text = row[0].get<std::string>();
+    size_t column = 1;
+    for (const unicode::NormalForm form : {kNfc, kNfd, kNfkc, kNfkd}) {
+      const auto normal = row[column++].get<std::string>();
+      INFO(row.dump(-1, ' ', true) << ": form " << column - 2);
+      CHECK(unicode::Normalize(text, form) == normal);
+    }
+  }
 }
 
 TEST_CASE("The default model's ids are the reference's and decode to the text", "[tokenizer]") {
