@@ -1,4 +1,5 @@
-// Keeps one session to a peer open: dials, and dials again after a growing pause when it closes.
+// Keeps one session to a peer open: dials, and dials again when it closes, after a pause that grows
+// until a session has lasted for a while.
 #pragma once
 
 #include <grpcpp/alarm.h>
@@ -8,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "libs/base/ids.h"
@@ -28,6 +30,8 @@ class SessionDialer {
     // Makes the handler of the next session. Its OnClosed has returned before another is made.
     std::function<std::shared_ptr<Handler>()> make_handler;
     SessionOptions session = {};
+    // Starts anew after a session that went on for at least `maximum` since the peer's first frame:
+    // a peer that answers and then fails is not dialled ever again at the shortest pause.
     BackoffOptions backoff = {};
   };
 
@@ -104,7 +108,7 @@ class SessionDialer {
 
     void Answered() {
       std::lock_guard lock(mutex_);
-      backoff_.Reset();
+      answered_ = std::chrono::steady_clock::now();
     }
 
     void Closed() {
@@ -113,6 +117,10 @@ class SessionDialer {
       live_ = false;
       changed_.notify_all();
       if (stopped_) return;
+      const auto answered = std::exchange(answered_, std::nullopt);
+      if (answered && std::chrono::steady_clock::now() - *answered >= options_.backoff.maximum) {
+        backoff_.Reset();
+      }
       const auto deadline =
           std::chrono::system_clock::now() +
           std::chrono::duration_cast<std::chrono::system_clock::duration>(backoff_.Next());
@@ -144,6 +152,7 @@ class SessionDialer {
     std::condition_variable changed_;
     Backoff backoff_;
     std::shared_ptr<Session<Out>> session_;
+    std::optional<std::chrono::steady_clock::time_point> answered_;  // of the session that is open
     std::unique_ptr<grpc::Alarm> alarm_;
     bool live_ = false;
     bool alarm_set_ = false;
