@@ -172,6 +172,7 @@ void PlanJaeger(const PlanOptions& options, MeshPlan& plan) {
   }
   spec.admin_port = kJaegerPort;
   spec.ready_path = "/api/services";
+  spec.live_path.clear();
   plan.ports.push_back({"Jaeger", spec.admin_host, kJaegerPort});
   plan.ports.push_back({"Jaeger OTLP", spec.admin_host, kJaegerOtlpPort});
   plan.jaeger_url = fmt::format("http://{}:{}", spec.admin_host, kJaegerPort);

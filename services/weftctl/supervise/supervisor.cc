@@ -29,6 +29,8 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr milliseconds kProbeTimeout{250};
 constexpr milliseconds kProbeEvery{100};
+constexpr milliseconds kLivenessEvery{1000};
+constexpr int kUnhealthyToKill = 3;
 constexpr milliseconds kIdleWait{1000};
 
 sigset_t HandledSignals() {
@@ -78,6 +80,7 @@ struct Supervisor::Service {
   uint32_t restarts = 0;
   SteadyTime started_at;
   SteadyTime next_probe;
+  int unhealthy = 0;  // answers in a row
   std::optional<SteadyTime> restart_at;
   std::string ended;  // how the last process ended
 };
@@ -192,7 +195,8 @@ void Supervisor::Pump(milliseconds wait) {
       readers.push_back(service.get());
     }
     if (service->restart_at) wake = std::min(wake, *service->restart_at);
-    if (service->pid != 0 && !service->ready && !draining_) {
+    const bool probed = service->spec.admin_port != 0 && !service->spec.live_path.empty();
+    if (service->pid != 0 && (!service->ready || probed) && !draining_) {
       wake = std::min(wake, service->next_probe);
     }
   }
@@ -206,6 +210,7 @@ void Supervisor::Pump(milliseconds wait) {
   if (draining_) return;
   RestartDue();
   CheckReadiness();
+  CheckLiveness();
 }
 
 void Supervisor::ReadSignals() {
@@ -261,6 +266,22 @@ void Supervisor::CheckReadiness() {
           fmt::format("ready after {:.1f} s", Seconds(SteadyClock::now() - service->started_at)));
       Changed();
     }
+  }
+}
+
+void Supervisor::CheckLiveness() {
+  for (auto& service : services_) {
+    const ServiceSpec& spec = service->spec;
+    if (service->pid == 0 || !service->ready || SteadyClock::now() < service->next_probe) continue;
+    service->next_probe = SteadyClock::now() + kLivenessEvery;
+    if (spec.admin_port == 0 || spec.live_path.empty()) continue;
+    const bool unhealthy =
+        HttpGet(spec.admin_host, spec.admin_port, spec.live_path, kProbeTimeout).status == 503;
+    service->unhealthy = unhealthy ? service->unhealthy + 1 : 0;
+    if (service->unhealthy < kUnhealthyToKill) continue;
+    service->unhealthy = 0;
+    service->log.Note("killed: it says that it is not healthy");
+    kill(-service->pid, SIGKILL);  // Reap sees its end
   }
 }
 

@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
 #include "libs/base/status.h"
+#include "libs/http/admin_server.h"
 #include "services/weftctl/supervise/backoff.h"
 #include "tests/support/catch.h"
 
@@ -94,6 +96,28 @@ TEST_CASE("Supervisor restarts a service that was killed", "[supervise]") {
   const std::string log = Contents(folder.path / "flaky.log");
   CHECK(log.find("was killed by signal 9") != std::string::npos);
   CHECK(log.find("starting again in 500 ms") != std::string::npos);
+}
+
+TEST_CASE("Supervisor restarts a service that says it is not healthy", "[supervise]") {
+  Folder folder;
+  std::atomic<bool> healthy{true};
+  http::AdminCallbacks callbacks;
+  callbacks.healthy = [&](std::string*) { return healthy.load(); };
+  callbacks.ready = [](std::string*) { return true; };
+  const auto admin = http::AdminServer::Start({}, std::move(callbacks)).value();
+  ServiceSpec spec = Shell("hangs", "echo up; exec sleep 60");
+  spec.admin_port = admin->port();
+  Supervisor supervisor({std::move(spec)},
+                        {.log_dir = folder.path,
+                         .console = false,
+                         .on_change = [&](const std::vector<ServiceStatus>& all) {
+                           if (all[0].state != "ready") return;
+                           healthy = all[0].restarts > 0;
+                           if (healthy) kill(getpid(), SIGTERM);
+                         }});
+  REQUIRE(supervisor.Start().ok());
+  CHECK(supervisor.Run() == 0);
+  CHECK(supervisor.Statuses()[0].restarts == 1);
 }
 
 TEST_CASE("Supervisor's start fails with the last log lines of a service that ends",
