@@ -1,13 +1,13 @@
 #include "services/scanner/server.h"
 
 #include <atomic>
-#include <charconv>
 #include <memory>
 #include <thread>
 
 #include "libs/base/clock.h"
 #include "libs/base/shutdown.h"
 #include "libs/base/status.h"
+#include "libs/config/address.h"
 #include "libs/config/cli.h"
 #include "libs/http/admin_server.h"
 #include "libs/rpc/otlp_exporter.h"
@@ -25,18 +25,6 @@ namespace {
 using namespace std::chrono_literals;
 
 const telemetry::Logger kLog("scanner");
-
-absl::StatusOr<http::AdminOptions> AdminAddress(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  http::AdminOptions options;
-  const char* const end = address.data() + address.size();
-  if (colon == std::string::npos || colon + 1 == address.size() ||
-      std::from_chars(address.data() + colon + 1, end, options.port).ptr != end) {
-    return InvalidArgument("scanner.admin_listen: '{}' is not host:port", address);
-  }
-  options.host = address.substr(0, colon);
-  return options;
-}
 
 absl::StatusOr<std::shared_ptr<const scan::RuleSet>> LoadRules(const Config& config) {
   scan::RuleSetOptions options;
@@ -64,8 +52,11 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
     if (!ready) *detail = "starting or draining";
     return ready.load();
   };
-  WEFT_ASSIGN_OR_RETURN(const auto admin_address, AdminAddress(config.admin_listen));
-  WEFT_ASSIGN_OR_RETURN(auto admin, http::AdminServer::Start(admin_address, std::move(callbacks)));
+  WEFT_ASSIGN_OR_RETURN(const auto admin_address,
+                        config::ParseHostPort("scanner.admin_listen", config.admin_listen));
+  WEFT_ASSIGN_OR_RETURN(
+      auto admin,
+      http::AdminServer::Start({admin_address.host, admin_address.port}, std::move(callbacks)));
 
   WEFT_ASSIGN_OR_RETURN(const auto rules, LoadRules(config));
   ScannerTelemetry scanner_telemetry(telemetry->metrics(), telemetry->tracer(), *rules);

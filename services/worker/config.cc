@@ -56,6 +56,12 @@ void Bind(config::Binder& b, Config& c) {
                      "abort when output is made for a prompt that holds this text", 0, 256);
               f.Int("crash_after_tokens", &c.fault_crash_after_tokens, 1, 1'000'000,
                     "abort at this output token of it");
+              f.Text(
+                  "hang_text", &c.fault_hang_text,
+                  "stop the engine for ever when output is made for a prompt that holds this text",
+                  0, 256);
+              f.Int("hang_after_tokens", &c.fault_hang_after_tokens, 1, 1'000'000,
+                    "stop it at this output token of it");
             });
 }
 
@@ -63,7 +69,7 @@ absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(server.Validate(), "worker"));
   if (server.listen.empty()) return InvalidArgument("worker.listen: give at least one address");
   if (AllModels().empty()) return InvalidArgument("worker.model: give the path of a GGUF file");
-  if (!fault_crash_text.empty()) {
+  if (!fault_crash_text.empty() || !fault_hang_text.empty()) {
     const char* allowed = std::getenv("WEFT_ALLOW_FAULT_INJECTION");
     if (allowed == nullptr || std::string_view(allowed) != "1") {
       return InvalidArgument(

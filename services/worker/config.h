@@ -45,6 +45,8 @@ struct Config {
   // unless the environment holds WEFT_ALLOW_FAULT_INJECTION=1.
   std::string fault_crash_text;
   uint32_t fault_crash_after_tokens = 1;
+  std::string fault_hang_text;
+  uint32_t fault_hang_after_tokens = 1;
 
   Config();
   absl::Status Validate() const;

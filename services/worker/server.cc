@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <charconv>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -14,6 +13,7 @@
 
 #include "libs/base/shutdown.h"
 #include "libs/base/status.h"
+#include "libs/config/address.h"
 #include "libs/config/cli.h"
 #include "libs/http/admin_server.h"
 #include "libs/rpc/otlp_exporter.h"
@@ -71,33 +71,29 @@ class Ticker {
   std::thread thread_;
 };
 
-// The test-only fault: does the prompt hold the text?
-std::function<bool(const v1::WorkItem&)> CrashFault(
+// The test-only faults: does the prompt hold a text that brings one?
+std::function<Fault(const v1::WorkItem&)> InjectedFault(
     const Config& config, const std::vector<std::unique_ptr<ModelHost>>& models) {
-  if (config.fault_crash_text.empty()) return {};
-  return [text = config.fault_crash_text, &models](const v1::WorkItem& item) {
+  if (config.fault_crash_text.empty() && config.fault_hang_text.empty()) return {};
+  return [&config, &models](const v1::WorkItem& item) -> Fault {
     for (const auto& model : models) {
       if (model->info().id() != item.model()) continue;
       std::string prompt;
       for (const uint32_t id : item.prompt_ids()) {
         prompt += model->tokenizer().TokenBytes(static_cast<int32_t>(id));
       }
-      return prompt.find(text) != std::string::npos;
+      const auto holds = [&](const std::string& text) {
+        return !text.empty() && prompt.find(text) != std::string::npos;
+      };
+      if (holds(config.fault_crash_text)) {
+        return {Fault::Kind::kCrash, config.fault_crash_after_tokens};
+      }
+      if (holds(config.fault_hang_text)) {
+        return {Fault::Kind::kHang, config.fault_hang_after_tokens};
+      }
     }
-    return false;
+    return {};
   };
-}
-
-absl::StatusOr<http::AdminOptions> AdminAddress(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  http::AdminOptions options;
-  const char* end = address.data() + address.size();
-  if (colon == std::string::npos ||
-      std::from_chars(address.data() + colon + 1, end, options.port).ptr != end) {
-    return InvalidArgument("worker.admin_listen: '{}' is not host:port", address);
-  }
-  options.host = address.substr(0, colon);
-  return options;
 }
 
 // Whether every engine moves. One thread (the admin server's) asks.
@@ -171,8 +167,11 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
     if (!ready) *detail = "loading or draining";
     return ready.load();
   };
-  WEFT_ASSIGN_OR_RETURN(const auto admin_address, AdminAddress(config.admin_listen));
-  WEFT_ASSIGN_OR_RETURN(auto admin, http::AdminServer::Start(admin_address, std::move(callbacks)));
+  WEFT_ASSIGN_OR_RETURN(const auto admin_address,
+                        config::ParseHostPort("worker.admin_listen", config.admin_listen));
+  WEFT_ASSIGN_OR_RETURN(
+      auto admin,
+      http::AdminServer::Start({admin_address.host, admin_address.port}, std::move(callbacks)));
 
   WEFT_ASSIGN_OR_RETURN(const auto models, LoadModels(config));
   Health watch(models, config.hang_timeout);
@@ -180,8 +179,7 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
 
   HubOptions options;
   options.lease = config.lease;
-  options.crash_fault = CrashFault(config, models);
-  options.crash_after_tokens = config.fault_crash_after_tokens;
+  options.fault = InjectedFault(config, models);
   std::vector<EnginePort*> engines;
   for (const auto& model : models) engines.push_back(model.get());
   SessionHub hub(worker_id, engines, options,

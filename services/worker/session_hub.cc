@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include "libs/base/status.h"
@@ -189,7 +190,7 @@ void SessionHub::Submit(Session& session, const v1::WorkItem& item) {
   entry.session = session.id;
   entry.handle = item.handle();
   entry.record = {item.request_id(), item.traceparent(), item.attempt(), e, now};
-  entry.crashes = options_.crash_fault && options_.crash_fault(item);
+  if (options_.fault) entry.fault = options_.fault(item);
   session.by_handle[item.handle()] = engine_id;
   ++session.in_flight[e];
   if (const absl::Status s = engines_[e]->Submit(*std::move(work)); !s.ok()) {
@@ -258,7 +259,26 @@ void SessionHub::AddKvEvents(size_t e, const engine::StepOutput& output) {
   }
 }
 
+// The test-only faults: as a kernel that crashes, or never ends, on a request.
+void SessionHub::Misbehave(const engine::StepOutput& output) {
+  bool hangs = false;
+  {
+    std::lock_guard lock(mutex_);
+    for (const engine::StepRow& row : output.rows) {
+      const auto item = items_.find(row.id);
+      if (item == items_.end()) continue;
+      const Fault& fault = item->second.fault;
+      if (row.first_index + row.token_count < fault.after_tokens) continue;
+      if (fault.kind == Fault::Kind::kCrash) std::abort();
+      hangs |= fault.kind == Fault::Kind::kHang;
+    }
+  }
+  // The engine's thread alone: sessions and heartbeats go on.
+  while (hangs) std::this_thread::sleep_for(std::chrono::hours(1));
+}
+
 void SessionHub::OnStep(size_t e, const engine::StepOutput& output) {
+  if (options_.fault) Misbehave(output);
   std::lock_guard lock(mutex_);
   // Steps of many sessions are rare: the last session is usually the next one, too.
   Session* session = nullptr;
@@ -279,9 +299,6 @@ void SessionHub::OnStep(size_t e, const engine::StepOutput& output) {
   for (const engine::StepRow& row : output.rows) {
     const Item* item = find(row.id);
     if (item == nullptr) continue;
-    if (item->crashes && row.first_index + row.token_count >= options_.crash_after_tokens) {
-      std::abort();  // the test-only fault: as a kernel that fails on this request would
-    }
     if (session->sink == nullptr) continue;
     v1::StepFrame& frame = Pending(*session);
     frame.set_step(output.step);

@@ -54,15 +54,21 @@ struct ItemRecord {
 using FinishObserver =
     std::function<void(const ItemRecord& item, const engine::StepFinish& finish)>;
 
+// Test only: what happens when the output of an item reaches `after_tokens`.
+struct Fault {
+  enum class Kind : uint8_t { kNone, kCrash, kHang };
+  Kind kind = Kind::kNone;
+  uint32_t after_tokens = 1;
+};
+
 struct HubOptions {
   std::chrono::milliseconds lease{5'000};      // sequences of a broken session live this long
   std::chrono::milliseconds heartbeat{1'000};  // statistics
   size_t max_pending_tokens = 1u << 20;        // rows held for a slow session before it is closed
   size_t max_pending_kv_bytes = 4u << 20;      // KV events held before a snapshot replaces them
   size_t busy_frames = 4;                      // queued frames from which rows are merged
-  // Test only: called with each new item; true = crash when its output reaches the second value.
-  std::function<bool(const v1::WorkItem&)> crash_fault;
-  uint32_t crash_after_tokens = 1;
+  // Test only: asked about each new item.
+  std::function<Fault(const v1::WorkItem&)> fault;
 };
 
 // Thread safe: one lock, held for microseconds. Steps arrive on the engines' threads, frames on
@@ -112,9 +118,10 @@ class SessionHub {
     uint64_t session = 0;
     uint32_t handle = 0;
     ItemRecord record;
-    bool crashes = false;
+    Fault fault;
   };
 
+  void Misbehave(const engine::StepOutput& output);
   v1::StepFrame& Pending(Session& session);
   void Flush(Session& session);
   void FlushAll();
