@@ -86,6 +86,7 @@ class LinkHandler final : public rpc::SessionHandler<v1::DeltaFrame, v1::Gateway
   Client& client_;
   Link& link_;
   std::shared_ptr<rpc::Session<v1::GatewayFrame>> session_;
+  bool greeted_ = false;
 };
 
 class Client final : public SchedulerClient {
@@ -252,11 +253,13 @@ class Client final : public SchedulerClient {
     }
     for (const v1::Accepted& accepted : frame.accepted()) {
       const SequencePtr sequence = Find(link, accepted.handle());
-      if (!sequence || sequence->accepted) continue;
+      if (!sequence) continue;
+      // Until the first token another version may take it over.
+      if (sequence->output_ids.empty()) sequence->model_version = accepted.model_version();
+      if (sequence->accepted) continue;
       sequence->accepted = true;
       sequence->prompt_ids.assign(accepted.prompt_ids().begin(), accepted.prompt_ids().end());
       sequence->seed = accepted.seed();
-      sequence->model_version = accepted.model_version();
       sequence->sink->OnAccepted(accepted);
     }
     DispatchDeltas(link, frame);
@@ -313,9 +316,10 @@ class Client final : public SchedulerClient {
     return best;
   }
 
+  // One that drains would refuse it: better to wait for its return, or for another one.
   void PlaceLocked(const SequencePtr& sequence, const Link* avoid) {
     Link* link = BestLocked(avoid);
-    if (link == nullptr) {
+    if (link == nullptr || link->draining) {
       waiting_.push_back(sequence);
       return;
     }
@@ -416,11 +420,12 @@ class Client final : public SchedulerClient {
           finished.reason() == v1::FINISH_REASON_ERROR &&
           finished.error().code() == static_cast<int>(absl::StatusCode::kUnavailable) &&
           sequence->moves < options_.max_moves &&
-          std::any_of(links_.begin(), links_.end(), [&](const auto& other) {
-            return other.get() != &link && other->session && !other->draining;
-          });
+          (link.draining || std::any_of(links_.begin(), links_.end(), [&](const auto& other) {
+             return other.get() != &link && other->session && !other->draining;
+           }));
       if (elsewhere) {
         ++sequence->moves;
+        sequence->waiting_since = clock_.Now();
         PlaceLocked(sequence, &link);
         return;
       }
@@ -474,7 +479,13 @@ void LinkHandler::OnOpen(std::shared_ptr<rpc::Session<v1::GatewayFrame>> session
 }
 
 void LinkHandler::OnFrame(v1::DeltaFrame& frame) {
-  if (frame.has_hello_ack()) client_.OnGreeted(link_, session_);
+  // Exactly the first frame greets. A second greeting would give out handles anew.
+  if (frame.has_hello_ack() == greeted_) {
+    session_->Abort(Internal("scheduler {} broke the protocol: {}", link_.target,
+                             greeted_ ? "it greets again" : "its first frame greets not"));
+    return;
+  }
+  if (!std::exchange(greeted_, true)) client_.OnGreeted(link_, session_);
   client_.OnFrame(link_, frame);
 }
 

@@ -36,9 +36,8 @@ WorkerLink* Dispatcher::Route(const Request& request) {
     need.blocks = std::max(need.blocks, BlocksNeeded(request, link));
     RouteCandidate c;
     c.link = id;
-    c.usable = !link.draining && !link.reserved && link.isolated == nullptr &&
-               now_ >= model.refused_until &&
-               model.info.tokenizer_sha256() == request.tokenizer_sha256;
+    c.usable = !link.draining && !link.reserved && link.isolated == nullptr && !model.stands &&
+               now_ >= model.refused_until && Serves(link, request);
     if (request.state == RequestState::kAgain && model.recompute > 0 &&
         model.recompute + need.prefill_tokens > static_cast<uint64_t>(options_.redispatch_tokens)) {
       c.usable = false;
@@ -64,7 +63,8 @@ bool Dispatcher::HasIdleWorker(const Model& model) const {
     const WorkerLink& link = entry.second;
     const auto it = link.models.find(model.id);
     return it != link.models.end() && !link.draining && !link.reserved &&
-           link.isolated == nullptr && it->second.in_flight < it->second.max_sequences &&
+           link.isolated == nullptr && !it->second.stands &&
+           it->second.in_flight < it->second.max_sequences &&
            it->second.prefilling < options_.max_batch_size;
   });
 }
@@ -82,7 +82,8 @@ bool Dispatcher::GatherMore(Model& model) {
 
 void Dispatcher::Dispatch(Model& model) {
   const bool served = std::any_of(links_.begin(), links_.end(), [&](const auto& l) {
-    return !l.second.draining && l.second.models.contains(model.id);
+    const auto it = l.second.models.find(model.id);
+    return !l.second.draining && it != l.second.models.end() && !it->second.stands;
   });
   if (served) {
     model.without_worker_since.reset();
@@ -95,7 +96,7 @@ void Dispatcher::Dispatch(Model& model) {
   // Streams that were interrupted go before new ones, oldest first.
   for (size_t i = 0; i < model.again.size();) {
     Request& request = *model.again[i];
-    if (!HasItsTokenizer(request)) {
+    if (!IsServed(request)) {
       // Its worker may come back; nobody waits for that.
       if (!FailReplaced(request, options_.no_worker_timeout)) ++i;
       continue;
@@ -107,7 +108,7 @@ void Dispatcher::Dispatch(Model& model) {
   }
   while (!model.queue.empty() && !GatherMore(model)) {
     Request& request = *requests_.at(model.queue.Peek(1).front().id);
-    if (!HasItsTokenizer(request) && FailReplaced(request, {})) continue;
+    if (!IsServed(request) && FailReplaced(request, {})) continue;
     WorkerLink* link = Route(request);
     if (link == nullptr) break;  // no room for the next one in fair order: nobody overtakes it
     model.queue.Pop();
@@ -119,11 +120,11 @@ void Dispatcher::Dispatch(Model& model) {
   }
 }
 
-// False when all of the model's workers that take work have another tokenizer than the request was
-// prepared for: a new version came under the same name. Its token ids mean nothing there.
-bool Dispatcher::HasItsTokenizer(const Request& request) const {
+// False when no worker that takes work can go on with the request: a new version came under the
+// same name.
+bool Dispatcher::IsServed(const Request& request) const {
   return std::any_of(links_.begin(), links_.end(), [&](const auto& entry) {
-    return !entry.second.draining && HasTokenizerOf(entry.second, request);
+    return !entry.second.draining && Serves(entry.second, request);
   });
 }
 
@@ -137,21 +138,27 @@ bool Dispatcher::FailReplaced(Request& request, std::chrono::nanoseconds patienc
   return true;
 }
 
-bool Dispatcher::HasTokenizerOf(const WorkerLink& link, const Request& request) {
+// With another tokenizer its token ids mean nothing; other weights must not go on with an output
+// that these began.
+bool Dispatcher::Serves(const WorkerLink& link, const Request& request) {
   const auto it = link.models.find(request.model->id);
-  return it != link.models.end() && it->second.info.tokenizer_sha256() == request.tokenizer_sha256;
+  if (it == link.models.end()) return false;
+  const v1::ModelInfo& info = it->second.info;
+  return info.tokenizer_sha256() == request.info.tokenizer_sha256() &&
+         (request.log.size() == 0 || info.version() == request.info.version());
 }
 
 // A suspect runs alone on a worker: one worker is emptied for it, the others go on. One suspect at
 // a time, so that a request that kills its worker takes nobody else's work with it.
 void Dispatcher::DispatchSuspects(Model& model) {
   if (model.suspects.empty()) return;
-  if (Request& next = *model.suspects.front(); !HasItsTokenizer(next)) {
+  if (Request& next = *model.suspects.front(); !IsServed(next)) {
     FailReplaced(next, options_.no_worker_timeout);
     return;
   }
   const auto serves = [&](const WorkerLink& link) {
-    return !link.draining && HasTokenizerOf(link, *model.suspects.front());
+    return !link.draining && Serves(link, *model.suspects.front()) &&
+           !link.models.at(model.id).stands;
   };
   WorkerLink* best = nullptr;
   for (auto& [id, link] : links_) {
@@ -192,16 +199,20 @@ void Dispatcher::DispatchTo(Request& request, WorkerLink& link) {
   assignment.model = request.model->id;
   assignment.blocks = BlocksNeeded(request, link);
   assignment.prefill = request.prompt_ids.size() + request.log.size();
-  assignment.recompute = again;
+  assignment.recompute = again || request.log.size() > 0;
   ++model.in_flight;
   ++model.prefilling;
   model.blocks += assignment.blocks;
   model.pending_prefill += assignment.prefill;
-  if (again) model.recompute += assignment.prefill;
+  if (assignment.recompute) model.recompute += assignment.prefill;
 
   request.link = link.id;
   request.worker_handle = link.next_handle++;
   request.numerics_class = model.info.numerics_class();
+  if (request.info.version() != model.info.version()) {
+    request.info = model.info;  // it has no token yet: Serves
+    TellAccepted(request);
+  }
   SetState(request, RequestState::kRunning);
 
   v1::WorkItem& item = *link.pending.add_items();

@@ -25,6 +25,15 @@ uint64_t ShareKey(std::string_view tenant) {
   return hash;
 }
 
+std::string Unserved(const v1::Submit& submit) {
+  const v1::Resume& resume = submit.resume();
+  if (resume.output_ids().empty() || resume.model_version().empty()) {
+    return fmt::format("no worker serves model {} now", submit.model());
+  }
+  return fmt::format("no worker serves version {} of model {} now, with which the output began",
+                     resume.model_version(), submit.model());
+}
+
 uint32_t SaturatedMs(std::chrono::nanoseconds d) {
   const int64_t ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
   return static_cast<uint32_t>(std::clamp<int64_t>(ms, 0, UINT32_MAX));
@@ -166,6 +175,22 @@ void Dispatcher::SetState(Request& request, RequestState state) {
   request.state = state;
 }
 
+// The version that the request must run on; null when no worker has it now.
+const v1::ModelInfo* Dispatcher::InfoFor(const Model& model, const v1::Submit& submit) const {
+  const v1::Resume& resume = submit.resume();
+  if (resume.output_ids().empty() || resume.model_version().empty() ||
+      resume.model_version() == model.info.version()) {
+    return &model.info;
+  }
+  for (const auto& [id, link] : links_) {
+    const auto it = link.models.find(model.id);
+    if (it != link.models.end() && it->second.info.version() == resume.model_version()) {
+      return &it->second.info;
+    }
+  }
+  return nullptr;
+}
+
 void Dispatcher::PrepareOrPark(Request& request) {
   const auto it = models_.find(request.submit->model());
   if (it == models_.end() && !links_.empty()) {
@@ -173,16 +198,16 @@ void Dispatcher::PrepareOrPark(Request& request) {
                 MakeError(kNotFound, fmt::format("model: {} is not known", request.submit->model()),
                           "model"));
   }
-  if (it == models_.end() || !ports_.preparer->HasTokenizer(it->second->info)) {
+  const v1::ModelInfo* info = it == models_.end() ? nullptr : InfoFor(*it->second, *request.submit);
+  if (info == nullptr || !ports_.preparer->HasTokenizer(*info)) {
     SetState(request, RequestState::kParked);
     parked_.push_back(request.id);
     return;
   }
   request.model = it->second.get();
-  request.model_version = request.model->info.version();
-  request.tokenizer_sha256 = request.model->info.tokenizer_sha256();
+  request.info = *info;
   SetState(request, RequestState::kPreparing);
-  if (!ports_.preparer->Prepare(request.id, request.submit, request.model->info)) {
+  if (!ports_.preparer->Prepare(request.id, request.submit, request.info)) {
     Fail(request, MakeRetryError(kResourceExhausted, "too many prompts are being tokenised",
                                  RetryAfterMs()));
   }
@@ -204,7 +229,7 @@ void Dispatcher::OnPrepared(uint64_t id, Prepared prepared) {
   if (it == requests_.end()) return;  // cancelled or too late
   Request& request = *it->second;
   const v1::Submit& submit = *request.submit;
-  const v1::ModelInfo& info = request.model->info;
+  const v1::ModelInfo& info = request.info;
   if (prepared.error) return Fail(request, *std::move(prepared.error));
   if (auto error = ValidateForModel(submit, info, prepared.prompt_ids.size())) {
     return Fail(request, *std::move(error));
@@ -224,11 +249,7 @@ void Dispatcher::OnPrepared(uint64_t id, Prepared prepared) {
   request.sampling.set_min_tokens(
       std::min(request.sampling.min_tokens(), request.sampling.max_tokens()));
 
-  v1::Accepted& accepted = Out(request.session, request.handle).accepted.emplace();
-  accepted.set_handle(request.handle);
-  accepted.mutable_prompt_ids()->Add(request.prompt_ids.begin(), request.prompt_ids.end());
-  accepted.set_seed(request.sampling.seed());
-  accepted.set_model_version(request.model_version);
+  TellAccepted(request);
 
   if (submit.has_resume()) {
     const auto& ids = submit.resume().output_ids();
@@ -248,14 +269,27 @@ void Dispatcher::OnPrepared(uint64_t id, Prepared prepared) {
       Deliver(request);
       return Finish(request, v1::FINISH_REASON_LENGTH, nullptr);
     }
+    // It was interrupted, as one whose worker was lost.
+    if (request.log.size() > 0) return PlaceAgain(request);
   }
+  Enqueue(request);
+}
 
+void Dispatcher::TellAccepted(Request& request) {
+  v1::Accepted& accepted = Out(request.session, request.handle).accepted.emplace();
+  accepted.set_handle(request.handle);
+  accepted.mutable_prompt_ids()->Add(request.prompt_ids.begin(), request.prompt_ids.end());
+  accepted.set_seed(request.sampling.seed());
+  accepted.set_model_version(request.info.version());
+}
+
+void Dispatcher::Enqueue(Request& request) {
   batching::FairEntry entry;
   entry.id = request.id;
   entry.share_key = request.share_key;
   entry.weight = request.weight;
-  entry.priority = submit.priority();
-  entry.cost = static_cast<double>(request.prompt_ids.size() + request.log.size());
+  entry.priority = request.submit->priority();
+  entry.cost = static_cast<double>(request.prompt_ids.size());
   SetState(request, RequestState::kQueued);
   if (const absl::Status pushed = request.model->queue.Push(entry); !pushed.ok()) {
     SetState(request, RequestState::kPreparing);
@@ -416,10 +450,7 @@ void Dispatcher::Expire() {
   for (const uint64_t id : unserved) {
     const auto it = requests_.find(id);
     if (it == requests_.end()) continue;
-    Fail(*it->second,
-         MakeRetryError(kUnavailable,
-                        fmt::format("no worker serves model {} now", it->second->submit->model()),
-                        2000));
+    Fail(*it->second, MakeRetryError(kUnavailable, Unserved(*it->second->submit), 2000));
   }
   std::erase_if(parked_, [&](uint64_t id) {
     const auto it = requests_.find(id);
@@ -477,10 +508,18 @@ void Dispatcher::BeginDrain() {
   for (auto& [id, session] : sessions_) session.tell_draining = true;
 }
 
-void Dispatcher::AbortAll(std::string_view why) {
+void Dispatcher::HandOver() {
   now_ = clock_.Now();
   while (!requests_.empty()) {
-    Fail(*requests_.begin()->second, MakeRetryError(kUnavailable, std::string(why), 1000));
+    Request& request = *requests_.begin()->second;
+    Session& session = sessions_.at(request.session);
+    StopOnWorker(request);
+    const uint32_t handle = request.handle;
+    Finish(request, v1::FINISH_REASON_CANCELLED, nullptr);
+    // To the gateway it is not over.
+    if (const auto out = session.outgoing.find(handle); out != session.outgoing.end()) {
+      out->second.finished.reset();
+    }
   }
 }
 

@@ -95,8 +95,9 @@ class Dispatcher {
 
   // No new requests; tells the gateways. Those that are here go on.
   void BeginDrain();
-  // Fails what is left with UNAVAILABLE.
-  void AbortAll(std::string_view why);
+  // Forgets what is left: when their sessions end, gateways go on with these requests on another
+  // scheduler, or here when it is back.
+  void HandOver();
   bool idle() const { return requests_.empty() && !HasOutput(); }
   bool draining() const { return draining_; }
   // Something waits to be written to a gateway.
@@ -128,6 +129,8 @@ class Dispatcher {
   void Admit(uint64_t session, v1::Submit submit);
   void Refuse(Session& session, const v1::Submit& submit, v1::RequestError error);
   void PrepareOrPark(Request& request);
+  void Enqueue(Request& request);
+  void TellAccepted(Request& request);
   void SetState(Request& request, RequestState state);
   void Cancel(Session& session, uint32_t handle);
   void Deliver(Request& request);
@@ -143,9 +146,10 @@ class Dispatcher {
   void Dispatch(Model& model);
   void DispatchSuspects(Model& model);
   void DispatchTo(Request& request, WorkerLink& link);
-  bool HasItsTokenizer(const Request& request) const;
+  bool IsServed(const Request& request) const;
   bool FailReplaced(Request& request, std::chrono::nanoseconds patience);
-  static bool HasTokenizerOf(const WorkerLink& link, const Request& request);
+  static bool Serves(const WorkerLink& link, const Request& request);
+  const v1::ModelInfo* InfoFor(const Model& model, const v1::Submit& submit) const;
   WorkerLink* Route(const Request& request);
   bool GatherMore(Model& model);
   bool HasIdleWorker(const Model& model) const;
@@ -158,11 +162,14 @@ class Dispatcher {
   void ApplyFinish(WorkerLink& link, const v1::RowFinish& finish);
   void ReleaseAssignment(WorkerLink& link, uint32_t handle);
   void StopOnWorker(Request& request);
+  void PlaceAgain(Request& request);
   void Lose(uint64_t link, LossReason reason, std::string_view detail);
   // False when the request failed instead.
   bool RunAgain(Request& request, bool loss, bool was_alone);
   void CheckLiveness();
   void Acquit(WorkerLink& link);
+  void NoteStandstill(const WorkerLink& link, const LinkModel& model);
+  void CheckStandstill(const WorkerLink& link, LinkModel& model);
 
   const DispatcherOptions options_;
   const Ports ports_;
@@ -176,6 +183,7 @@ class Dispatcher {
   std::map<std::string, std::unique_ptr<Model>, std::less<>> models_;
   std::deque<uint64_t> parked_;  // request ids
   std::set<std::pair<SteadyTime, uint64_t>> deadlines_;
+  std::map<std::pair<std::string, std::string>, Standstill> standstills_;  // worker id, model id
   size_t waiting_ = 0;  // requests that do not run
   std::optional<SteadyTime> without_worker_since_;
   double queue_ms_average_ = 0;

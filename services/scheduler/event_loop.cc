@@ -11,8 +11,8 @@ constexpr int kBatch = 256;
 
 }  // namespace
 
-EventLoop::EventLoop(size_t capacity, std::function<SteadyTime()> pump)
-    : tasks_(capacity), pump_(std::move(pump)) {}
+EventLoop::EventLoop(size_t capacity, size_t max_bytes, std::function<SteadyTime()> pump)
+    : tasks_(capacity), max_bytes_(max_bytes), pump_(std::move(pump)) {}
 
 EventLoop::~EventLoop() { Stop(); }
 
@@ -25,7 +25,13 @@ void EventLoop::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-bool EventLoop::Post(Task task) { return tasks_.TryPush(std::move(task)); }
+bool EventLoop::Post(Task task, size_t bytes) {
+  const size_t before = bytes_.fetch_add(bytes);
+  const bool fits = bytes == 0 || before == 0 || before + bytes <= max_bytes_;
+  if (fits && tasks_.TryPush(Entry{std::move(task), bytes})) return true;
+  bytes_ -= bytes;
+  return false;
+}
 
 void EventLoop::Run() {
   bool closed = false;
@@ -33,12 +39,13 @@ void EventLoop::Run() {
   while (!closed) {
     const auto wait = std::max(std::chrono::nanoseconds(0), wake - Clock::Real().Now());
     const SteadyTime asked = Clock::Real().Now();
-    std::optional<Task> task = tasks_.PopFor(wait);
+    std::optional<Entry> entry = tasks_.PopFor(wait);
     // An empty answer before the time is over means that the queue is closed and empty.
-    closed = !task && Clock::Real().Now() - asked < wait;
-    for (int i = 0; task && i < kBatch; ++i) {
-      (*task)();
-      task = i + 1 < kBatch ? tasks_.TryPop() : std::nullopt;
+    closed = !entry && Clock::Real().Now() - asked < wait;
+    for (int i = 0; entry && i < kBatch; ++i) {
+      bytes_ -= entry->bytes;
+      entry->task();
+      entry = i + 1 < kBatch ? tasks_.TryPop() : std::nullopt;
     }
     wake = pump_();
   }

@@ -22,6 +22,37 @@ constexpr std::chrono::milliseconds kRefusalPause{100};
 // A suspect that runs alone past the place where its workers died, by so many tokens, is innocent.
 constexpr size_t kAcquitTokens = 2;
 
+// Hanging engines that are remembered.
+constexpr size_t kMaxStandstills = 1024;
+
+// What a row may add to a log; else what is wrong with it.
+std::optional<std::string> CheckRow(const Request& request, const v1::ModelInfo& info,
+                                    std::span<const uint32_t> tokens) {
+  for (const uint32_t id : tokens) {
+    if (id >= info.vocab_size()) {
+      return fmt::format("a row with token {} of a vocabulary of {}", id, info.vocab_size());
+    }
+  }
+  if (request.log.size() + tokens.size() > request.sampling.max_tokens()) {
+    return fmt::format("a row that makes {} tokens of at most {}",
+                       request.log.size() + tokens.size(), request.sampling.max_tokens());
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> CheckLogprobs(const v1::RowLogprobs& logprobs,
+                                         const v1::ModelInfo& info) {
+  for (const v1::TokenLogprob& l : logprobs.tokens()) {
+    const bool beyond = l.token_id() >= info.vocab_size() ||
+                        std::any_of(l.top_ids().begin(), l.top_ids().end(),
+                                    [&](uint32_t id) { return id >= info.vocab_size(); });
+    if (beyond) {
+      return fmt::format("log probabilities beyond a vocabulary of {}", info.vocab_size());
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 void Dispatcher::OnWorkerWelcome(uint64_t id, const v1::WorkerWelcome& welcome) {
@@ -35,6 +66,8 @@ void Dispatcher::OnWorkerWelcome(uint64_t id, const v1::WorkerWelcome& welcome) 
     LinkModel& on_link = link.models[info.id()];
     on_link.info = info;
     on_link.moved = now_;
+    const auto stood = standstills_.find({link.worker_id, info.id()});
+    if (stood != standstills_.end()) on_link.stands = stood->second;
     std::unique_ptr<Model>& model = models_[info.id()];
     if (model == nullptr) {
       batching::FairQueueOptions queue;
@@ -76,6 +109,7 @@ void Dispatcher::OnStepFrame(uint64_t id, v1::StepFrame frame) {
                        stats.steps() != model->second.stats.steps();
     if (moved || stats.running() + stats.waiting() == 0) model->second.moved = now_;
     model->second.stats = std::move(stats);
+    if (model->second.stands) CheckStandstill(link, model->second);
   }
   for (const v1::KvEvents& events : frame.kv_events()) {
     const auto model = link.models.find(events.model());
@@ -136,6 +170,16 @@ bool Dispatcher::ApplyRows(WorkerLink& link, v1::StepFrame& frame, std::string* 
       ++stale;  // cancelled or finished here; the worker does not know yet
       continue;
     }
+    const v1::ModelInfo& info = link.models.at(assigned->second.model).info;
+    const auto found = logprobs.find(handle);
+    if (frame.attempts(row) == request->log.attempt()) {
+      auto wrong = CheckRow(*request, info, tokens);
+      if (!wrong && found != logprobs.end()) wrong = CheckLogprobs(*found->second.first, info);
+      if (wrong) {
+        *why = *std::move(wrong);
+        return false;
+      }
+    }
     switch (request->log.Append(frame.attempts(row), frame.first_indexes(row), tokens)) {
       case Appended::kStale:
         ++stale;
@@ -162,7 +206,6 @@ bool Dispatcher::ApplyRows(WorkerLink& link, v1::StepFrame& frame, std::string* 
     for (int later = row + 1; last_row && later < rows; ++later) {
       if (frame.handles(later) == handle) last_row = false;
     }
-    const auto found = logprobs.find(handle);
     for (size_t i = 0; i < tokens.size(); ++i) {
       v1::TokenLogprob* logprob = nullptr;
       if (request->sampling.logprobs() && found != logprobs.end() &&
@@ -279,14 +322,19 @@ bool Dispatcher::RunAgain(Request& request, bool loss, bool was_alone) {
     SetState(request, RequestState::kSuspect);
     request.model->suspects.push_back(&request);
   } else {
-    // Oldest first, whichever worker they come from.
-    auto& again = request.model->again;
-    const auto place = std::find_if(again.begin(), again.end(), [&](const Request* other) {
-      return other->arrived > request.arrived;
-    });
-    again.insert(place, &request);
+    PlaceAgain(request);
   }
   return true;
+}
+
+// Oldest first, wherever they come from.
+void Dispatcher::PlaceAgain(Request& request) {
+  SetState(request, RequestState::kAgain);
+  auto& again = request.model->again;
+  const auto place = std::find_if(again.begin(), again.end(), [&](const Request* other) {
+    return other->arrived > request.arrived;
+  });
+  again.insert(place, &request);
 }
 
 void Dispatcher::Acquit(WorkerLink& link) {
@@ -323,6 +371,24 @@ void Dispatcher::Lose(uint64_t id, LossReason reason, std::string_view detail) {
   for (Request* request : moved) RunAgain(*request, loss, link.isolated == request);
 }
 
+// An engine that hangs may well answer in a new session. Whatever it were given would be lost
+// again.
+void Dispatcher::NoteStandstill(const WorkerLink& link, const LinkModel& model) {
+  if (standstills_.size() >= kMaxStandstills) standstills_.erase(standstills_.begin());
+  standstills_[{link.worker_id, model.info.id()}] = {model.stats.layer_progress(),
+                                                     model.stats.steps()};
+}
+
+void Dispatcher::CheckStandstill(const WorkerLink& link, LinkModel& model) {
+  const v1::EngineStats& stats = model.stats;
+  if (stats.running() + stats.waiting() > 0 && stats.layer_progress() == model.stands->layers &&
+      stats.steps() == model.stands->steps) {
+    return;
+  }
+  model.stands.reset();
+  standstills_.erase({link.worker_id, model.info.id()});
+}
+
 void Dispatcher::CheckLiveness() {
   std::vector<std::pair<uint64_t, LossReason>> lost;
   for (const auto& [id, link] : links_) {
@@ -334,6 +400,7 @@ void Dispatcher::CheckLiveness() {
       if (model.stats.running() + model.stats.waiting() > 0 &&
           now_ - model.moved >= options_.stall_timeout) {
         lost.emplace_back(id, LossReason::kStalled);
+        NoteStandstill(link, model);
         break;
       }
     }

@@ -38,8 +38,8 @@ struct Request {
   std::shared_ptr<const TokenText> text;
   std::unique_ptr<TextAssembler> assembler;
   v1::SamplingParams sampling;  // seed set, max_tokens within the context
-  std::string model_version;
-  std::string tokenizer_sha256;
+  // What it was prepared for. The version is that of its first token, once there is one.
+  v1::ModelInfo info;
 
   TokenLog log;
   uint64_t link = 0;

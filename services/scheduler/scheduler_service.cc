@@ -60,9 +60,10 @@ class SchedulerService::Handler final
       session_->Send(std::move(answer));
       if (!Post([id = id_](Dispatcher& d) { d.OnGatewayOpen(id); })) return;
     }
-    Post([id = id_, frame = std::move(frame)](Dispatcher& d) mutable {
-      d.OnGatewayFrame(id, std::move(frame));
-    });
+    const size_t bytes = frame.ByteSizeLong();
+    Post([id = id_, frame = std::move(frame)](
+             Dispatcher& d) mutable { d.OnGatewayFrame(id, std::move(frame)); },
+         bytes);
   }
 
   void OnClosed(const absl::Status&) override {
@@ -80,10 +81,10 @@ class SchedulerService::Handler final
 
  private:
   template <typename F>
-  bool Post(F event) {
+  bool Post(F event, size_t bytes = 0) {
     Dispatcher* dispatcher = service_.dispatcher_.get();
     const bool posted = service_.loop_.Post(
-        [dispatcher, event = std::move(event)]() mutable { event(*dispatcher); });
+        [dispatcher, event = std::move(event)]() mutable { event(*dispatcher); }, bytes);
     if (!posted && session_) session_->Abort(Busy());
     return posted;
   }

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <charconv>
 #include <memory>
 #include <set>
 #include <thread>
@@ -13,6 +12,7 @@
 #include "libs/base/ids.h"
 #include "libs/base/shutdown.h"
 #include "libs/base/status.h"
+#include "libs/config/address.h"
 #include "libs/config/cli.h"
 #include "libs/http/admin_server.h"
 #include "libs/rpc/otlp_exporter.h"
@@ -33,7 +33,10 @@ using namespace std::chrono_literals;
 
 const telemetry::Logger kLog("scheduler");
 
+// What may wait for the dispatcher. Frames are at most 32 MiB; beyond, gateways are told to come
+// back and the frames of workers wait in their sockets.
 constexpr size_t kLoopQueue = 65'536;
+constexpr size_t kLoopBytes = size_t{256} << 20;
 
 // The dispatcher's ports, with the answer to "may I write?" asked for at each pump.
 class OutputPorts final : public GatewayPort, public WorkerPort {
@@ -76,18 +79,6 @@ class OutputPorts final : public GatewayPort, public WorkerPort {
   std::set<uint64_t> blocked_workers_;
 };
 
-absl::StatusOr<http::AdminOptions> AdminAddress(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  http::AdminOptions options;
-  const char* end = address.data() + address.size();
-  if (colon == std::string::npos ||
-      std::from_chars(address.data() + colon + 1, end, options.port).ptr != end) {
-    return InvalidArgument("scheduler.admin_listen: '{}' is not host:port", address);
-  }
-  options.host = address.substr(0, colon);
-  return options;
-}
-
 // Members are made in order and destroyed in reverse; Stop() ends the threads before that.
 class SchedulerProcess {
  public:
@@ -95,7 +86,7 @@ class SchedulerProcess {
       : config_(config),
         scheduler_id_(NewRequestId()),
         observer_(telemetry.metrics(), telemetry.tracer()),
-        loop_(kLoopQueue, [this] { return Pump(); }),
+        loop_(kLoopQueue, kLoopBytes, [this] { return Pump(); }),
         preparer_(store_, config.tokenizer_threads, config.tokenizer_queue,
                   [this](uint64_t request, Prepared prepared) {
                     PostSurely([this, request, prepared = std::move(prepared)]() mutable {
@@ -143,7 +134,8 @@ class SchedulerProcess {
     PostSurely([this] { dispatcher_->BeginDrain(); });
     const SteadyTime until = Clock::Real().Now() + config_.server.drain_timeout;
     while (Clock::Real().Now() < until && !idle_) std::this_thread::sleep_for(10ms);
-    PostSurely([this] { dispatcher_->AbortAll("the scheduler is shutting down"); });
+    // What is left goes on where its gateway takes it when the session ends.
+    PostSurely([this] { dispatcher_->HandOver(); });
     for (int i = 0; i < 100 && !idle_; ++i) std::this_thread::sleep_for(10ms);
   }
 
@@ -162,9 +154,11 @@ class SchedulerProcess {
 
  private:
   // For events that must not be lost: the queue is full for milliseconds at most.
-  void PostSurely(EventLoop::Task task) {
+  void PostSurely(EventLoop::Task task, size_t bytes = 0) {
     auto shared = std::make_shared<EventLoop::Task>(std::move(task));
-    while (!loop_.Post([shared] { (*shared)(); }) && !stopping_) std::this_thread::sleep_for(1ms);
+    while (!loop_.Post([shared] { (*shared)(); }, bytes) && !stopping_) {
+      std::this_thread::sleep_for(1ms);
+    }
   }
 
   WorkerEvents Events() {
@@ -175,9 +169,12 @@ class SchedulerProcess {
       });
     };
     e.on_frame = [this](uint64_t link, v1::StepFrame frame) {
-      PostSurely([this, link, frame = std::move(frame)]() mutable {
-        dispatcher_->OnStepFrame(link, std::move(frame));
-      });
+      const size_t bytes = frame.ByteSizeLong();
+      PostSurely(
+          [this, link, frame = std::move(frame)]() mutable {
+            dispatcher_->OnStepFrame(link, std::move(frame));
+          },
+          bytes);
     };
     e.on_lost = [this](uint64_t link, const absl::Status& status) {
       PostSurely([this, link, detail = ToString(status)] {
@@ -242,12 +239,15 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
   auto process = std::make_unique<SchedulerProcess>(config, *telemetry);
   WEFT_RETURN_IF_ERROR(process->Start());
 
-  WEFT_ASSIGN_OR_RETURN(const auto admin_address, AdminAddress(config.admin_listen));
+  WEFT_ASSIGN_OR_RETURN(const auto admin_address,
+                        config::ParseHostPort("scheduler.admin_listen", config.admin_listen));
   http::AdminCallbacks callbacks;
   callbacks.metrics = [&] { return telemetry->metrics().Expose(); };
   callbacks.healthy = [&](std::string* detail) { return process->Healthy(detail); };
   callbacks.ready = [&](std::string* detail) { return process->Ready(detail); };
-  WEFT_ASSIGN_OR_RETURN(auto admin, http::AdminServer::Start(admin_address, std::move(callbacks)));
+  WEFT_ASSIGN_OR_RETURN(
+      auto admin,
+      http::AdminServer::Start({admin_address.host, admin_address.port}, std::move(callbacks)));
   kLog.Info("started", {{"admin_port", admin->port()}});
 
   signal.Wait();

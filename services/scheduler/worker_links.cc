@@ -1,10 +1,8 @@
 #include "services/scheduler/worker_links.h"
 
 #include <grpcpp/channel.h>
-#include <netdb.h>
 
 #include <algorithm>
-#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -45,31 +43,6 @@ absl::StatusOr<std::string> FetchTokenizer(v1::WorkerService::Stub& stub,
   }
   WEFT_RETURN_IF_ERROR(rpc::FromGrpcStatus(reader->Finish()));
   return bytes;
-}
-
-// The addresses of "host:port", as gRPC targets, sorted.
-absl::StatusOr<std::vector<std::string>> LookUp(const std::string& name) {
-  const size_t colon = name.rfind(':');
-  if (colon == std::string::npos) return InvalidArgument("{} has no port", name);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const int error =
-      getaddrinfo(name.substr(0, colon).c_str(), name.c_str() + colon + 1, &hints, &found);
-  if (error != 0) return Unavailable("{}: {}", name, gai_strerror(error));
-  std::set<std::string> targets;
-  for (const addrinfo* a = found; a != nullptr; a = a->ai_next) {
-    char host[NI_MAXHOST];
-    char port[NI_MAXSERV];
-    if (getnameinfo(a->ai_addr, a->ai_addrlen, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-      continue;
-    }
-    const bool v6 = a->ai_family == AF_INET6;
-    targets.insert(v6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port));
-  }
-  freeaddrinfo(found);
-  return std::vector<std::string>(targets.begin(), targets.end());
 }
 
 }  // namespace
@@ -241,8 +214,8 @@ class WorkerLinks::Peer {
 };
 
 WorkerLinks::WorkerLinks(const Config& config, std::string scheduler_id, TokenizerStore& store,
-                         WorkerEvents events)
-    : config_(config), table_(std::make_shared<Table>()) {
+                         WorkerEvents events, Resolver resolve)
+    : config_(config), resolve_(std::move(resolve)), table_(std::make_shared<Table>()) {
   table_->scheduler_id = std::move(scheduler_id);
   table_->store = &store;
   table_->events = std::move(events);
@@ -295,7 +268,7 @@ void WorkerLinks::ResolveLoop() {
 // session is: a worker that drains leaves DNS before it ends.
 void WorkerLinks::Resolve() {
   for (const std::string& name : names_) {
-    const auto found = LookUp(name);
+    const auto found = resolve_(name);
     if (!found.ok()) {
       table_->events.on_trouble("dns:///" + name, found.status());
       continue;

@@ -14,6 +14,7 @@
 
 #include "libs/base/thread_pool.h"
 #include "services/scheduler/config.h"
+#include "services/scheduler/dns_lookup.h"
 #include "services/scheduler/ports.h"
 #include "services/scheduler/tokenizer_store.h"
 
@@ -33,7 +34,7 @@ struct WorkerEvents {
 class WorkerLinks final : public WorkerPort {
  public:
   WorkerLinks(const Config& config, std::string scheduler_id, TokenizerStore& store,
-              WorkerEvents events);
+              WorkerEvents events, Resolver resolve = LookUpAddresses);
   ~WorkerLinks() override;  // Stop()
 
   absl::Status Start();
@@ -55,6 +56,7 @@ class WorkerLinks final : public WorkerPort {
   void Resolve();
 
   const Config config_;
+  const Resolver resolve_;
   std::shared_ptr<Table> table_;
   std::vector<std::string> names_;  // "host:port" of dns:/// entries
 

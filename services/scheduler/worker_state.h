@@ -15,6 +15,12 @@
 
 namespace weft::scheduler {
 
+// Where an engine stood when it was given up.
+struct Standstill {
+  uint64_t layers = 0;
+  uint64_t steps = 0;
+};
+
 // One model on one worker.
 struct LinkModel {
   v1::ModelInfo info;
@@ -28,6 +34,8 @@ struct LinkModel {
   SteadyTime refused_until{};    // after it refused work within its credits
   v1::EngineStats stats;
   SteadyTime moved{};  // when `stats` last showed progress, or it was idle
+  // Set on a new session of a worker whose engine was given up: it gets no work until it moves.
+  std::optional<Standstill> stands;
   PrefixIndex prefixes;
 };
 

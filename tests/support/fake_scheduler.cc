@@ -134,9 +134,24 @@ class Fake final : public FakeScheduler, public v1::SchedulerService::CallbackSe
       std::lock_guard lock(mutex_);
       sessions.swap(sessions_);
       running_.clear();
+      draining_ = false;
     }
     for (const SessionPtr& session : sessions)
       session->Abort(Unavailable("the fake scheduler broke"));
+  }
+
+  void GreetAgain() override {
+    std::lock_guard lock(mutex_);
+    for (const SessionPtr& session : sessions_) Greet(session);
+  }
+  void Drain() override {
+    std::lock_guard lock(mutex_);
+    draining_ = true;
+    for (const SessionPtr& session : sessions_) {
+      v1::DeltaFrame frame;
+      frame.set_draining(true);
+      session->Send(std::move(frame));
+    }
   }
 
   grpc::ServerBidiReactor<v1::GatewayFrame, v1::DeltaFrame>* Session(
@@ -181,17 +196,31 @@ class Fake final : public FakeScheduler, public v1::SchedulerService::CallbackSe
     SessionPtr session_;
   };
 
+  static void Greet(const SessionPtr& session) {
+    v1::DeltaFrame ack;
+    ack.mutable_hello_ack()->set_scheduler_id("fake");
+    session->Send(std::move(ack));
+  }
+
   void OnFrame(const SessionPtr& session, v1::GatewayFrame& frame) {
     std::lock_guard lock(mutex_);
     if (frame.has_hello()) {
       sessions_.insert(session);
-      v1::DeltaFrame ack;
-      ack.mutable_hello_ack()->set_scheduler_id("fake");
-      session->Send(std::move(ack));
+      Greet(session);
     }
     for (v1::Submit& submit : *frame.mutable_submits()) {
       ++stats_.submits;
       submits_.push_back(submit.SerializeAsString());
+      if (draining_) {
+        ++stats_.refused;
+        v1::DeltaFrame refusal;
+        v1::Finished& finished = *refusal.add_finished();
+        finished.set_handle(submit.handle());
+        finished.set_reason(v1::FINISH_REASON_ERROR);
+        finished.mutable_error()->set_code(14);
+        session->Send(std::move(refusal));
+        continue;
+      }
       Running running;
       running.session = session;
       running.script = Plan(submit);
@@ -297,6 +326,7 @@ class Fake final : public FakeScheduler, public v1::SchedulerService::CallbackSe
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   bool stop_ = false;
+  bool draining_ = false;
   FakeSchedulerStats stats_;
   std::vector<std::string> submits_;
   std::set<SessionPtr> sessions_;

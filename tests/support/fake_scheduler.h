@@ -23,6 +23,7 @@ struct FakeSchedulerStats {
   uint64_t submits = 0;
   uint64_t resumes = 0;
   uint64_t cancels = 0;
+  uint64_t refused = 0;  // while it drained
   size_t running = 0;
 };
 
@@ -38,6 +39,10 @@ class FakeScheduler {
   virtual std::vector<std::string> submits() const = 0;
   // The number of tokens each sequence has made when sessions are cut by Break.
   virtual void Break() = 0;
+  // Says hello a second time in every session, which the contract forbids.
+  virtual void GreetAgain() = 0;
+  // Tells its sessions that it drains, and refuses what comes until it breaks.
+  virtual void Drain() = 0;
 };
 
 }  // namespace weft::test

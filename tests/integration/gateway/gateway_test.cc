@@ -356,6 +356,35 @@ TEST_CASE("A lost scheduler that is alone is waited for, and its absence is a cl
   CHECK_FALSE(answer.Header("Retry-After").empty());
 }
 
+TEST_CASE("A scheduler that greets twice is cut off, and its streams go on", "[gateway]") {
+  GatewayFixture f;
+  RawHttp client(f.server->http_port());
+  client.Send(f.RequestBytes("/v1/chat/completions", ChatBody("slow 60 5", {{"stream", true}})));
+  client.ReadUntil(" w5");
+  f.schedulers[0]->GreetAgain();
+  const std::string rest = client.ReadUntil("[DONE]");
+  for (int i = 6; i < 60; ++i) {
+    const std::string word = "\" w" + std::to_string(i) + "\"";
+    CAPTURE(word);
+    const size_t first = rest.find(word);
+    REQUIRE(first != std::string::npos);
+    CHECK(rest.find(word, first + 1) == std::string::npos);
+  }
+  CHECK(f.schedulers[0]->stats().resumes == 1);  // in a new session
+}
+
+TEST_CASE("A request that comes while the only scheduler drains waits for its return",
+          "[gateway]") {
+  GatewayFixture f([](weft::gateway::Config& c) { c.scheduler_wait = 30s; });
+  f.schedulers[0]->Drain();
+  RawHttp client(f.server->http_port());
+  client.Send(f.RequestBytes("/v1/chat/completions", ChatBody("words 3", {{"stream", true}})));
+  f.WaitFor([&] { return f.Metric("weft_gateway_sequences") == 1; }, "the request");
+  CHECK(f.schedulers[0]->stats().running == 0);
+  f.schedulers[0]->Break();  // it ends, and is there again
+  CHECK(client.ReadUntil("[DONE]").find("\" w2\"") != std::string::npos);
+}
+
 TEST_CASE("Slow heads do not hold others up, and CORS is off unless configured", "[gateway]") {
   GatewayFixture f([](weft::gateway::Config& c) {
     c.http.header_timeout = 300ms;

@@ -49,7 +49,12 @@ struct GatewayClient::State {
     ++frames;
     draining |= frame.draining();
     for (const v1::Accepted& a : frame.accepted()) {
-      if (answers[a.handle()].accepted) violations.push_back("accepted twice");
+      // Again only when another version takes it over, before its first token.
+      const Answer& known = answers[a.handle()];
+      if (known.accepted &&
+          (known.accepted->model_version() == a.model_version() || !known.tokens.empty())) {
+        violations.push_back("accepted twice");
+      }
       answers[a.handle()].accepted = a;
     }
     size_t token = 0;

@@ -264,6 +264,84 @@ TEST_CASE("Dispatcher resumes a request that another scheduler began", "[schedul
   CHECK(b.answers[1].finished->usage().completion_tokens() == 3);
 }
 
+TEST_CASE("A request runs on the version that made its first token", "[scheduler]") {
+  Bench b;
+  v1::Submit s = Bench::Request(1);
+  s.mutable_resume()->add_prompt_ids(65);
+  s.mutable_resume()->add_output_ids(1);
+  s.mutable_resume()->set_seed(99);
+  s.mutable_resume()->set_model_version("v1");
+  s.mutable_resume()->set_text_bytes_delivered(2);
+  b.answers[1].text = "1 ";
+  SECTION("a resumed one passes the others by") {
+    b.answers[1].tokens = {1};
+    b.AddWorker(1, 64, "m", "cpu", "t", "v1");
+    b.AddWorker(2, 64, "m", "cpu", "t", "v2");
+    b.Submit(s);
+    CHECK(b.workers[2].items.empty());
+    REQUIRE(b.workers[1].items.size() == 1);
+    b.Row(1, b.workers[1].items[0], 1, {2}, v1::FINISH_REASON_LENGTH);
+    CHECK(b.answers[1].text == "1 2 ");
+  }
+  SECTION("a resumed one waits for it") {
+    b.answers[1].tokens = {1};
+    b.AddWorker(2, 64, "m", "cpu", "t", "v2");
+    b.Submit(s);
+    b.Wait(5s);
+    CHECK_FALSE(b.answers[1].finished);
+    b.AddWorker(1, 64, "m", "cpu", "t", "v1");
+    CHECK(b.workers[1].items.size() == 1);
+    CHECK(b.workers[2].items.empty());
+  }
+  SECTION("a resumed one fails clearly without it, and holds nobody up") {
+    b.AddWorker(2, 64, "m", "cpu", "t", "v2");
+    b.Submit(s);
+    b.Submit(Bench::Request(2));
+    CHECK(b.workers[2].items.size() == 1);
+    b.Wait(11s);
+    REQUIRE(b.answers[1].finished);
+    CHECK(b.answers[1].finished->error().code() == 14);
+    CHECK_THAT(b.answers[1].finished->error().message(), ContainsSubstring("version v1"));
+  }
+  SECTION("one whose worker is lost does not go on elsewhere") {
+    b.AddWorker(1, 64, "m", "cpu", "t", "v1");
+    b.Submit(Bench::Request(2));
+    b.Row(1, b.workers[1].items.at(0), 0, {1});
+    b.AddWorker(2, 64, "m", "cpu", "t", "v2");
+    b.Lose(1);
+    CHECK(b.workers[2].items.empty());
+    b.AddWorker(3, 64, "m", "cpu", "t", "v1");
+    CHECK(b.workers[3].items.size() == 1);
+  }
+  SECTION("one without a token does, and the gateway is told") {
+    b.AddWorker(1, 64, "m", "cpu", "t", "v1");
+    b.Submit(Bench::Request(2));
+    CHECK(b.answers[2].version == "v1");
+    b.AddWorker(2, 64, "m", "cpu", "t", "v2");
+    b.Lose(1);
+    REQUIRE(b.workers[2].items.size() == 1);
+    CHECK(b.answers[2].version == "v2");
+  }
+}
+
+TEST_CASE("What a drain has no time for is handed over, not ended", "[scheduler]") {
+  Bench b;
+  b.AddWorker(1);
+  b.Submit(Bench::Request(1));
+  b.Row(1, b.workers[1].items.at(0), 0, {1});
+  b.hold_prepare = true;
+  b.Submit(Bench::Request(2));
+  b.dispatcher.BeginDrain();
+  b.Settle();
+  b.dispatcher.HandOver();
+  b.Settle();
+  CHECK(b.dispatcher.idle());
+  CHECK(b.workers[1].cancels.size() == 1);
+  CHECK(b.answers[1].text == "1 ");
+  CHECK_FALSE(b.answers[1].finished);
+  CHECK_FALSE(b.answers[2].finished);
+}
+
 TEST_CASE("Dispatcher that drains refuses new requests and finishes running ones", "[scheduler]") {
   Bench b;
   b.AddWorker(1);
@@ -277,6 +355,4 @@ TEST_CASE("Dispatcher that drains refuses new requests and finishes running ones
   b.Row(1, b.workers[1].items[0], 0, {1}, v1::FINISH_REASON_LENGTH);
   CHECK(b.answers[1].finished->reason() == v1::FINISH_REASON_LENGTH);
   CHECK(b.dispatcher.idle());
-
-  b.dispatcher.AbortAll("over");
 }

@@ -105,7 +105,29 @@ TEST_CASE("A worker whose engine has work but runs no layer is given up", "[sche
     b.Wait(1s);
   }
   CHECK(b.workers[1].broken);
-  CHECK(b.workers[2].items.size() == 1);
+  REQUIRE(b.workers[2].items.size() == 1);
+  // It answers in a new session and still hangs: it gets nothing.
+  b.AddWorker(1);
+  b.Lose(2);
+  b.workers[1].items.clear();
+  for (int i = 0; i < 3; ++i) {
+    stats(39);
+    b.Wait(1s);
+  }
+  CHECK(b.workers[1].items.empty());
+  SECTION("until it moves") {
+    stats(40);
+    b.Settle();
+    CHECK(b.workers[1].items.size() == 1);
+  }
+  SECTION("and requests do not wait for it") {
+    for (int i = 0; i < 10; ++i) {
+      stats(39);
+      b.Wait(1s);
+    }
+    REQUIRE(b.answers[1].finished);
+    CHECK(b.answers[1].finished->error().code() == 14);
+  }
 }
 
 TEST_CASE("A frame that contradicts the log ends the worker's session, not the request",
@@ -131,8 +153,22 @@ TEST_CASE("A frame that contradicts the log ends the worker's session, not the r
     b.dispatcher.OnStepFrame(1, std::move(frame));
     b.Settle();
   }
+  SECTION("a token beyond the vocabulary") { b.Row(1, first, 1, {2, 256}); }
+  SECTION("more tokens than asked for") {
+    b.Row(1, first, 1, std::vector<uint32_t>(16, 7));  // 17 of 16
+  }
+  SECTION("log probabilities beyond the vocabulary") {
+    v1::StepFrame frame;
+    Bench::AddRow(frame, first, 1, {2});
+    v1::RowLogprobs& l = *frame.add_logprobs();
+    l.set_handle(first.handle());
+    l.add_tokens()->add_top_ids(4'000'000'000U);
+    b.dispatcher.OnStepFrame(1, std::move(frame));
+    b.Settle();
+  }
   CHECK(b.workers[1].broken);
   const v1::WorkItem second = b.workers[2].items.at(0);
+  CHECK(b.answers[1].tokens == std::vector<uint32_t>{1});
   b.Row(2, second, 1, {2}, v1::FINISH_REASON_LENGTH);
   CHECK(b.answers[1].tokens == std::vector<uint32_t>{1, 2});
 }

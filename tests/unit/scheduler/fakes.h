@@ -98,13 +98,14 @@ class Bench : public GatewayPort, public WorkerPort, public Preparer, public Obs
     Settle();
   }
   void AddWorker(uint64_t link, uint32_t sequences = 64, std::string model = "m",
-                 std::string numerics = "cpu", std::string tokenizer = "t") {
+                 std::string numerics = "cpu", std::string tokenizer = "t",
+                 std::string version = "v1") {
     v1::WorkerWelcome w;
     w.set_worker_id("w" + std::to_string(link));
     w.set_block_tokens(64);
     v1::ModelInfo& info = *w.add_models();
     info.set_id(model);
-    info.set_version("v1");
+    info.set_version(std::move(version));
     info.set_context_length(512);
     info.set_vocab_size(256);
     info.set_tokenizer_sha256(std::move(tokenizer));
@@ -180,6 +181,7 @@ class Bench : public GatewayPort, public WorkerPort, public Preparer, public Obs
   };
   struct Answer {
     bool accepted = false;
+    std::string version;  // as accepted last
     std::vector<uint32_t> tokens;
     std::string text;
     std::vector<v1::TokenLogprob> logprobs;
@@ -206,7 +208,11 @@ class Bench : public GatewayPort, public WorkerPort, public Preparer, public Obs
   void Write(uint64_t, v1::DeltaFrame frame) override {
     ++gateway_frames;
     gateway_told_draining |= frame.draining();
-    for (const auto& a : frame.accepted()) answers[a.handle()].accepted = true;
+    for (const auto& a : frame.accepted()) {
+      if (answers[a.handle()].accepted && !answers[a.handle()].tokens.empty()) throw 3;
+      answers[a.handle()].accepted = true;
+      answers[a.handle()].version = a.model_version();
+    }
     size_t token = 0;
     size_t byte = 0;
     for (int i = 0; i < frame.handles_size(); ++i) {
