@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 
 import httpx
 import pytest
@@ -145,6 +146,111 @@ def test_a_request_that_crashes_every_worker_fails_alone(fresh_mesh):
     assert [r.status_code for r in others] == [200] * len(others), [r.text for r in others]
     for response in others:
         assert response.json()["usage"]["completion_tokens"] == 60
+
+
+@pytest.mark.timeout(240)
+def test_an_engine_that_hangs_is_taken_out_and_its_streams_go_on(fresh_mesh):
+    mesh = fresh_mesh(
+        workers=2, environment={"WEFT_ALLOW_FAULT_INJECTION": "1"},
+        extra={"worker": {"hang_timeout": "3s", "fault_injection": {"hang_text": "<<hang>>"}},
+               "scheduler": {"stall_timeout": "3s", "no_worker_timeout": "60s"}})
+
+    async def run(with_poison):
+        async with mesh.async_client() as client:
+            model = (await client.get("/v1/models")).json()["data"][0]["id"]
+            arrived = [0]
+            others = [asyncio.create_task(stream_text(client, {
+                "model": model, "prompt": f"Number {i} is", "max_tokens": 60, "ignore_eos": True,
+                "stream": True, **({"temperature": 0} if i % 2 else {"seed": i})}, arrived))
+                for i in range(6)]
+            if not with_poison:
+                return None, await asyncio.gather(*others)
+            while arrived[0] < 6:
+                await asyncio.sleep(0.01)
+            poison = await client.post("/v1/completions", json={
+                "model": model, "prompt": "<<hang>>", "max_tokens": 4})
+            return poison, await asyncio.gather(*others)
+
+    _, calm = asyncio.run(run(False))
+    poison, stormy = asyncio.run(run(True))
+    assert poison.status_code == 500, poison.text  # it hangs whatever runs it, and fails alone
+    assert stormy == calm
+    lost = mesh.metrics("scheduler")
+    assert sum(v for k, v in lost.items()
+               if k.startswith("weft_scheduler_worker_losses_total") and 'stalled' in k) >= 2
+    # The supervisor ends what says that it does not move.
+    wait_until(lambda: mesh.all_ready() and sum(
+        s["restarts"] for n, s in mesh.services().items() if n.startswith("worker")) >= 2, 60)
+
+
+@pytest.mark.timeout(240)
+def test_all_workers_killed_is_a_queue_or_a_503_then_work_again(fresh_mesh):
+    mesh = fresh_mesh(workers=2, extra={"scheduler": {"no_worker_timeout": "15s"}})
+    with mesh.client() as client:
+        model = client.get("/v1/models").json()["data"][0]["id"]
+
+        def ask():
+            return client.post("/v1/completions", json={
+                "model": model, "prompt": "x", "max_tokens": 8, "temperature": 0})
+
+        before = ask().json()["choices"][0]["text"]
+
+        def kill_workers():
+            """And nobody starts them again until the supervisor goes on."""
+            mesh.process.send_signal(signal.SIGSTOP)
+            for name in list(mesh.pids()):
+                if name.startswith("worker"):
+                    mesh.kill(name)
+
+        # They come back while the request waits.
+        kill_workers()
+        timer = threading.Timer(1, lambda: mesh.process.send_signal(signal.SIGCONT))
+        timer.start()
+        response = ask()
+        timer.join()
+        assert response.status_code == 200, response.text
+        assert response.json()["choices"][0]["text"] == before
+        wait_until(mesh.all_ready, 60)
+        # They do not come back in time.
+        kill_workers()
+        try:
+            response = ask()
+        finally:
+            mesh.process.send_signal(signal.SIGCONT)
+        assert response.status_code == 503, response.text
+        assert int(response.headers["retry-after"]) >= 1
+        assert "worker" in response.json()["error"]["message"]
+        wait_until(lambda: ask().status_code == 200, 60)
+        assert ask().json()["choices"][0]["text"] == before
+
+
+@pytest.mark.timeout(240)
+def test_a_lone_scheduler_that_restarts_costs_a_pause(fresh_mesh):
+    mesh = fresh_mesh(workers=1, extra={"scheduler": {"drain_timeout": "300ms"},
+                                        "gateway": {"scheduler_wait": "60s"}})
+
+    async def run(disturb):
+        async with mesh.async_client() as client:
+            model = (await client.get("/v1/models")).json()["data"][0]["id"]
+            arrived = [0]
+
+            def ask(i):
+                return stream_text(client, {
+                    "model": model, "prompt": f"Tale {i}:", "max_tokens": 80, "ignore_eos": True,
+                    "stream": True, "temperature": 0.7, "seed": i}, arrived)
+
+            tasks = [asyncio.create_task(ask(i)) for i in range(4)]
+            while arrived[0] < 12:
+                await asyncio.sleep(0.01)
+            if disturb:
+                mesh.kill("scheduler", signal.SIGTERM)
+                await asyncio.sleep(0.1)  # it drains, or is gone: both ways are right
+            tasks.append(asyncio.create_task(ask(4)))
+            return await asyncio.gather(*tasks)
+
+    calm = asyncio.run(run(False))
+    assert asyncio.run(run(True)) == calm
+    wait_until(lambda: mesh.services()["scheduler"]["restarts"] == 1)
 
 
 @pytest.mark.timeout(120)
