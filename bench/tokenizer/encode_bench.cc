@@ -1,8 +1,10 @@
 // Encodes the given files again and again on one thread and prints the throughput as JSON:
-//   bench-tokenizer MODEL.gguf SECONDS FILE...
+//   bench-tokenizer MODEL SECONDS FILE...
+// MODEL is a GGUF file or a folder of Hugging Face.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -10,19 +12,30 @@
 
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
+#include "libs/tokenizer/huggingface.h"
 #include "libs/tokenizer/tokenizer.h"
+
+namespace {
+
+absl::StatusOr<std::shared_ptr<const weft::Tokenizer>> Load(const std::string& path) {
+  std::shared_ptr<const weft::GgufFile> file;
+  if (std::filesystem::is_directory(path)) {
+    WEFT_ASSIGN_OR_RETURN(std::string bytes, weft::GgufMetadataFromHuggingFace(path));
+    WEFT_ASSIGN_OR_RETURN(file, weft::GgufFile::FromBytes(std::move(bytes)));
+  } else {
+    WEFT_ASSIGN_OR_RETURN(file, weft::GgufFile::Open(path));
+  }
+  return weft::Tokenizer::FromGguf(*file);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr, "usage: bench-tokenizer MODEL.gguf SECONDS FILE...\n");
+    std::fprintf(stderr, "usage: bench-tokenizer MODEL SECONDS FILE...\n");
     return 2;
   }
-  const auto file = weft::GgufFile::Open(argv[1]);
-  if (!file.ok()) {
-    std::fprintf(stderr, "%s\n", weft::ToString(file.status()).c_str());
-    return 1;
-  }
-  const auto tokenizer = weft::Tokenizer::FromGguf(**file);
+  const auto tokenizer = Load(argv[1]);
   if (!tokenizer.ok()) {
     std::fprintf(stderr, "%s\n", weft::ToString(tokenizer.status()).c_str());
     return 1;

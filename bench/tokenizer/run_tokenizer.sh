@@ -7,4 +7,4 @@ if [[ ! -x $venv/bin/python ]]; then
   "$venv/bin/python" -m pip install --quiet tokenizers gguf
 fi
 exec "$venv/bin/python" bench/tokenizer/compare.py "$WEFT_MODEL" \
-  "${WEFT_BIN_DIR:-build/bench/bin}/bench-tokenizer" 5
+  "${WEFT_BIN_DIR:-build/bench/bin}/bench-tokenizer" 2 5
