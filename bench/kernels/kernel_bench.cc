@@ -3,10 +3,15 @@
 //
 //   kernel_bench [isa=auto|all] [filter]
 //
+// Before them, what handing a loop to the thread team costs. WEFT_BENCH_ONCE=1 runs each kernel
+// once, for instruction counts under valgrind --tool=callgrind.
+//
 // Columns: kernel, shape, microseconds, and for matmul and attention 10^9 multiply-adds per second.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <random>
 #include <string>
@@ -27,6 +32,10 @@ std::string filter;
 
 double BestSeconds(const std::function<void()>& run) {
   using Clock = std::chrono::steady_clock;
+  if (std::getenv("WEFT_BENCH_ONCE") != nullptr) {
+    run();
+    return 0;
+  }
   double best = 1e9;
   const auto until = Clock::now() + std::chrono::milliseconds(400);
   for (int i = 0; i < 5 || Clock::now() < until; ++i) {
@@ -145,10 +154,35 @@ void RowKernels(const cpu::Kernels& kernels) {
   Rows x(1, 1536);
   std::vector<float> out(1536);
   Report(kernels, "quantize 1536", 0, [&] { kernels.quantize(x.values.data(), 1536, x.view); });
-  Report(kernels, "swiglu 1536", 0,
-         [&] { kernels.activate(Activation::kSilu, x.values.data(), x.values.data(), 1536, out.data()); });
+  Report(kernels, "swiglu 1536", 0, [&] {
+    kernels.activate(Activation::kSilu, x.values.data(), x.values.data(), 1536, out.data());
+  });
   Report(kernels, "rms_norm 1536", 0,
          [&] { kernels.rms_norm(x.values.data(), x.values.data(), 1536, 1e-5f, out.data()); });
+}
+
+// How long a loop takes in which every member of the team takes part and does nothing else: each
+// task waits for the others to have begun. 1,000 loops at a time.
+void ForkJoins() {
+  const int most = std::max(2, AvailableCpus());
+  for (int threads = 2; threads <= most; threads *= 2) {
+    const std::string name = fmt::format("fork-join {} threads", threads);
+    if (name.find(filter) == std::string::npos) continue;
+    ThreadTeam team({.threads = threads});
+    std::atomic<int64_t> begun{0};
+    int64_t loops = 0;
+    const double seconds = BestSeconds([&] {
+      for (int i = 0; i < 1000; ++i) {
+        const int64_t all = ++loops * threads;
+        team.ParallelFor(threads, [&](int64_t, int) {
+          begun.fetch_add(1);
+          while (begun.load() < all) {
+          }
+        });
+      }
+    });
+    std::printf("%-7s %-40s %10.2f us\n", "", name.c_str(), seconds * 1e3);
+  }
 }
 
 }  // namespace
@@ -173,6 +207,7 @@ int main(int argc, char** argv) {
     }
     isas = {*one};
   }
+  weft::ForkJoins();
   for (const weft::Isa level : isas) {
     const weft::cpu::Kernels& kernels = weft::cpu::GetKernels(level);
     weft::Matmuls(kernels);
