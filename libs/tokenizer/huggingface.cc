@@ -1,5 +1,7 @@
 #include "libs/tokenizer/huggingface.h"
 
+#include <absl/strings/numbers.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -17,6 +19,7 @@ using tokenizer_json::Field;
 
 constexpr size_t kMaxTokenizerBytes = 1u << 28;
 constexpr size_t kMaxConfigBytes = 1u << 24;
+constexpr size_t kMaxAddedIds = 1u << 16;
 
 class Folder {
  public:
@@ -27,6 +30,7 @@ class Folder {
       WEFT_RETURN_IF_ERROR(Load("tokenizer.json", ReadTokenizerJson));
     } else if (Exists("tokenizer.model")) {
       WEFT_RETURN_IF_ERROR(Load("tokenizer.model", ReadSentencePieceModel));
+      WEFT_RETURN_IF_ERROR(ReadAddedTokens());
     } else {
       return NotFound("'{}' has neither tokenizer.json nor tokenizer.model", path_);
     }
@@ -75,6 +79,47 @@ class Folder {
     if (root.ok() && !root->is_object()) root = InvalidArgument("it is not a JSON object");
     if (!root.ok()) return Annotate(root.status(), PathOf(name));
     return root;
+  }
+
+  // added_tokens_decoder of tokenizer_config.json, by id: what tokenizer.model does not hold.
+  // (A tokenizer.json has the same list itself.)
+  absl::Status ReadAddedTokens() {
+    if (!Exists("tokenizer_config.json")) return absl::OkStatus();
+    WEFT_ASSIGN_OR_RETURN(const json root, Parse("tokenizer_config.json"));
+    const json* added = Field(root, "added_tokens_decoder");
+    if (added == nullptr) return absl::OkStatus();
+    if (!added->is_object()) return InvalidArgument("added_tokens_decoder must be an object");
+    const size_t limit = out_.tokens.size() + kMaxAddedIds;
+    for (const auto& [key, token] : added->items()) {
+      const std::string path = fmt::format("added_tokens_decoder['{}']", key);
+      uint32_t id = 0;
+      if (!absl::SimpleAtoi(key, &id) || id >= limit) {
+        return InvalidArgument("{}: '{}' must be a number below {}",
+                               PathOf("tokenizer_config.json"), path, limit);
+      }
+      std::string content;
+      bool special = false;
+      bool left = false;
+      bool right = false;
+      WEFT_RETURN_IF_ERROR(tokenizer_json::ReadText(token, path, "content", content));
+      WEFT_RETURN_IF_ERROR(tokenizer_json::ReadFlag(token, path, "special", special));
+      WEFT_RETURN_IF_ERROR(tokenizer_json::ReadFlag(token, path, "lstrip", left));
+      WEFT_RETURN_IF_ERROR(tokenizer_json::ReadFlag(token, path, "rstrip", right));
+      if (content.empty()) return InvalidArgument("{}.content is empty", path);
+      for (size_t i = out_.tokens.size(); i <= id; ++i) {
+        out_.tokens.push_back(fmt::format("[PAD{}]", i));
+        out_.token_type.push_back(static_cast<int32_t>(TokenKind::kUnused));
+        out_.scores.push_back(0);
+      }
+      int32_t& kind = out_.token_type[id];
+      out_.tokens[id] = content;
+      if (kind != static_cast<int32_t>(TokenKind::kUnknown)) {
+        kind = static_cast<int32_t>(special ? TokenKind::kControl : TokenKind::kUserDefined);
+      }
+      if (left) out_.strip_left.push_back(static_cast<int32_t>(id));
+      if (right) out_.strip_right.push_back(static_cast<int32_t>(id));
+    }
+    return absl::OkStatus();
   }
 
   // A token is written as its text or as an object with its text as "content".

@@ -1,6 +1,8 @@
 // Folders as models come in, and the differential goldens of tests/data/tokenizer/differential.py.
 #include "libs/tokenizer/huggingface.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -137,6 +139,28 @@ TEST_CASE("A folder's configuration names begin, end and chat template", "[huggi
   Write(folder / "tokenizer.json", "[");
   CHECK_THAT(std::string(Message(LoadFolder(folder).status())),
              ContainsSubstring("tokenizer.json"));
+}
+
+TEST_CASE("A tokenizer.model takes its added tokens from the configuration", "[huggingface]") {
+  const test::TempDir dir;
+  const std::filesystem::path folder = dir.path();
+  std::filesystem::copy_file("tests/data/tokenizer/differential/sp-llama/tokenizer.model",
+                             folder / "tokenizer.model");
+  const int32_t size = LoadFolder(folder).value()->vocab_size();
+  Write(folder / "tokenizer_config.json",
+        fmt::format(R"({{"eos_token": "<|im_end|>", "added_tokens_decoder": {{
+          "{}": {{"content": "<|im_end|>", "special": true, "rstrip": true}},
+          "{}": {{"content": "<think>", "special": false}}}}}})",
+                    size + 1, size));
+  const auto tokenizer = LoadFolder(folder).value();
+  CHECK(tokenizer->vocab_size() == size + 2);
+  CHECK(tokenizer->eos() == size + 1);
+  CHECK(tokenizer->Encode("<think><|im_end|>\n", {.parse_special = true}).back() == size + 1);
+  CHECK(tokenizer->Encode("x<think>", {.add_special = false}).back() == size);
+  CHECK(tokenizer->Encode("<|im_end|>").back() != size + 1);
+  Write(folder / "tokenizer_config.json", R"({"added_tokens_decoder": {"x": {}}})");
+  CHECK_THAT(std::string(Message(LoadFolder(folder).status())),
+             ContainsSubstring("added_tokens_decoder['x']"));
 }
 
 TEST_CASE("A tokenizer.model that is cut or wrong is refused with an offset", "[huggingface]") {
