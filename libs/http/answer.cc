@@ -59,14 +59,14 @@ std::string_view CloseReasonName(CloseReason reason) {
 }
 
 Answer::Answer(std::shared_ptr<ServerCore> core, Request request, bool keep_alive,
-               std::function<void()> wake)
+               std::shared_ptr<Waker> waker)
     : core_(std::move(core)),
       request_(std::move(request)),
-      wake_(std::move(wake)),
+      waker_(std::move(waker)),
       keep_alive_(keep_alive) {}
 
 void Answer::WakeLocked() {
-  if (wake_) wake_();
+  if (waker_) waker_->Wake();
 }
 
 // Writes the head. False when the answer cannot begin any more.
@@ -267,7 +267,7 @@ void Answer::Detach() {
   }
   if (callback) callback(close_reason_);
   std::lock_guard lock(mutex_);
-  wake_ = nullptr;
+  waker_ = nullptr;
   if (counted_stream_) {
     counted_stream_ = false;
     core_->streams.fetch_sub(1);

@@ -24,12 +24,19 @@ struct ServerCore {
   std::atomic<bool> draining{false};
 };
 
+// Tells a connection that its answer has something to write or that its state changed.
+class Waker {
+ public:
+  virtual ~Waker() = default;
+  // Any thread, under the answer's lock; must not block.
+  virtual void Wake() = 0;
+};
+
 class Answer {
  public:
-  // `wake` tells the connection that there is something to write or that the state changed; it is
-  // called under the lock, must not block, and not again after Detach.
+  // `waker` is not called after Detach.
   Answer(std::shared_ptr<ServerCore> core, Request request, bool keep_alive,
-         std::function<void()> wake);
+         std::shared_ptr<Waker> waker);
 
   const Request& request() const { return request_; }
 
@@ -56,7 +63,7 @@ class Answer {
   // Ends the answer from outside. A whole answer may still be sent for kClientGone (the peer may
   // have closed only its sending side).
   void Close(CloseReason reason);
-  void Detach();  // wake is not called any more; tells a close that nobody was told of yet
+  void Detach();  // the waker is not called any more; tells a close that nobody was told of yet
 
   bool keep_alive() const;
   int status() const;  // 0 before an answer began
@@ -70,7 +77,7 @@ class Answer {
   const Request request_;
 
   mutable std::mutex mutex_;
-  std::function<void()> wake_;
+  std::shared_ptr<Waker> waker_;
   bool keep_alive_;
   bool begun_ = false;
   bool streaming_ = false;

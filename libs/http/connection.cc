@@ -81,6 +81,27 @@ void IoThread::Sweep() {
   });
 }
 
+// Most answers are complete before their connection looks for them: only one that waits is woken.
+class Connection::WaitWaker final : public Waker {
+ public:
+  WaitWaker(std::weak_ptr<Connection> connection, asio::io_context& context)
+      : connection_(std::move(connection)), context_(context) {}
+  void Wake() override {
+    if (!waiting_.exchange(false)) return;
+    asio::post(context_, [weak = connection_] {
+      if (auto self = weak.lock()) self->wake_.cancel();
+    });
+  }
+  // The connection's thread. Say so before the last look at the answer: an answer that changes
+  // after that look finds the connection waiting.
+  void SetWaiting(bool waiting) { waiting_.store(waiting); }
+
+ private:
+  const std::weak_ptr<Connection> connection_;
+  asio::io_context& context_;
+  std::atomic<bool> waiting_{false};
+};
+
 Connection::Connection(asio::ip::tcp::socket socket, IoThread& io, std::shared_ptr<ServerCore> core)
     : socket_(std::move(socket)),
       io_(io),
@@ -101,6 +122,7 @@ Connection::~Connection() {
 }
 
 void Connection::Start() {
+  waker_ = std::make_shared<WaitWaker>(weak_from_this(), io_.context);
   asio::co_spawn(
       io_.context, [self = shared_from_this()]() { return self->Run(); }, asio::detached);
 }
@@ -171,16 +193,7 @@ void Connection::EndRequest() {
 }
 
 std::shared_ptr<Answer> Connection::NewAnswer(Request request, bool keep_alive) {
-  auto woken = std::make_shared<std::atomic<bool>>(false);
-  return std::make_shared<Answer>(core_, std::move(request), keep_alive,
-                                  [weak = weak_from_this(), woken, &io = io_]() {
-                                    if (woken->exchange(true))
-                                      return;  // one wake-up is on its way already
-                                    asio::post(io.context, [weak, woken] {
-                                      woken->store(false);
-                                      if (auto self = weak.lock()) self->wake_.cancel();
-                                    });
-                                  });
+  return std::make_shared<Answer>(core_, std::move(request), keep_alive, waker_);
 }
 
 asio::awaitable<Connection::Next> Connection::ServeOne() {
@@ -201,7 +214,15 @@ asio::awaitable<Connection::Next> Connection::ServeOne() {
   parser.header_limit(static_cast<uint32_t>(core_->options.max_header_bytes));
   parser.body_limit(boost::none);
   parser.eager(false);
-  co_await beast::http::async_read_header(socket_, buffer_, parser, Await(error));
+  // The head is mostly here whole: then nothing needs to wait for it.
+  if (buffer_.size() > 0) {
+    const size_t n = parser.put(buffer_.data(), error);
+    buffer_.consume(n);
+    if (error == beast::http::error::need_more) error = {};
+  }
+  if (!error && !parser.is_header_done()) {
+    co_await beast::http::async_read_header(socket_, buffer_, parser, Await(error));
+  }
   if (error) {
     Request request;
     if (timed_out_ && !stopping_) {
@@ -360,13 +381,21 @@ asio::awaitable<Connection::Next> Connection::Answered(std::shared_ptr<Answer> a
     Answer::Work work = answer->Take();
     if (work.aborted) break;
     if (!work.bytes.empty()) {
-      if (!co_await WriteAll(*answer, std::move(work.bytes))) break;
+      const size_t sent = TrySend(work.bytes);
+      answer->Wrote(sent);
+      if (sent < work.bytes.size() && !co_await WriteAll(*answer, std::move(work.bytes), sent)) {
+        break;
+      }
     }
     if (work.complete) {
       whole = true;
       break;
     }
-    if (answer->has_work()) continue;
+    waker_->SetWaiting(true);
+    if (answer->has_work()) {
+      waker_->SetWaiting(false);
+      continue;
+    }
     if (!watching_) WatchPeer(answer);
     if (answer->closed()) {
       // The peer closed its side. A handler may still answer, but not for ever.
@@ -376,13 +405,16 @@ asio::awaitable<Connection::Next> Connection::Answered(std::shared_ptr<Answer> a
     }
     wake_.expires_at(Clock::time_point::max());
     co_await wake_.async_wait(Await(error));
+    waker_->SetWaiting(false);
     if (stopping_ && answer->closed()) break;
   }
   NoDeadline();
-  watching_ = false;
-  peer_poll_.cancel();
-  if (whole && !answer->closed()) {
-    socket_.cancel(error);  // ends the watch for the peer's close; nothing else is pending
+  waker_->SetWaiting(false);
+  if (std::exchange(watching_, false)) {
+    peer_poll_.cancel();
+    if (whole && !answer->closed()) {
+      socket_.cancel(error);  // ends the watch for the peer's close; nothing else is pending
+    }
   }
   current_ = nullptr;
   answer->Detach();
@@ -403,9 +435,14 @@ asio::awaitable<Connection::Next> Connection::Answered(std::shared_ptr<Answer> a
   co_return answer->keep_alive() && !answer->closed() ? Next::kAgain : Next::kClose;
 }
 
-asio::awaitable<bool> Connection::WriteAll(Answer& answer, std::string bytes) {
+size_t Connection::TrySend(std::string_view bytes) {
+  const ssize_t n =
+      send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return n > 0 ? static_cast<size_t>(n) : 0;  // an error shows again in WriteAll
+}
+
+asio::awaitable<bool> Connection::WriteAll(Answer& answer, std::string bytes, size_t done) {
   error_code error;
-  size_t done = 0;
   while (done < bytes.size()) {
     SetDeadline(core_->options.write_timeout);
     const size_t n = co_await socket_.async_write_some(

@@ -47,7 +47,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   using Clock = std::chrono::steady_clock;
-  struct Head;  // a request whose head was read
+  class WaitWaker;
   enum class Next { kAgain, kClose };
 
   boost::asio::awaitable<void> Run();
@@ -55,7 +55,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::awaitable<Next> Refuse(Request request, int status, std::string_view code,
                                       std::string_view message, bool body_left);
   boost::asio::awaitable<Next> Answered(std::shared_ptr<Answer> answer, bool body_left);
-  boost::asio::awaitable<bool> WriteAll(Answer& answer, std::string bytes);
+  // Writes what comes after the first `done` bytes.
+  boost::asio::awaitable<bool> WriteAll(Answer& answer, std::string bytes, size_t done);
+  // How many bytes the socket took at once.
+  size_t TrySend(std::string_view bytes);
   boost::asio::awaitable<void> Linger();
 
   std::shared_ptr<Answer> NewAnswer(Request request, bool keep_alive);
@@ -73,6 +76,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::shared_ptr<ServerCore> core_;
   boost::beast::flat_buffer buffer_;
   boost::asio::steady_timer wake_;  // cancelled when the answer has news
+  std::shared_ptr<WaitWaker> waker_;
   boost::asio::steady_timer peer_poll_;
   Clock::time_point deadline_ = Clock::time_point::max();
   Clock::time_point request_started_;
