@@ -297,6 +297,16 @@ uint64_t Model::memory_bytes() const {
   return weights + s.kv_bytes.load(std::memory_order_relaxed) + s.transformer->scratch_bytes();
 }
 
+uint64_t Model::parameter_count() const {
+  uint64_t count = 0;
+  for (const Tensor& tensor : state_->tensors->tensors()) {
+    uint64_t elements = 1;
+    for (const int64_t dim : tensor.dims) elements *= static_cast<uint64_t>(dim);
+    count += elements;
+  }
+  return count;
+}
+
 int32_t Model::threads() const { return state_->team->threads(); }
 std::string Model::isa() const { return state_->isa; }
 

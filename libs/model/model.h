@@ -66,6 +66,8 @@ class Model final : public ModelRunner {
   std::string numerics_class() const override;
   uint64_t memory_bytes() const override;
 
+  // Elements of all tensors.
+  uint64_t parameter_count() const;
   int32_t threads() const;
   std::string isa() const;  // "amx", "avx512", "avx2", "scalar" or "ref"
 

@@ -14,9 +14,9 @@
 #include "libs/engine/bench.h"
 #include "libs/engine/engine.h"
 #include "libs/engine/generate.h"
-#include "libs/gguf/gguf.h"
 #include "libs/model/model.h"
 #include "libs/tokenizer/chat_template.h"
+#include "libs/tokenizer/model_metadata.h"
 #include "libs/tokenizer/stream_detokenizer.h"
 #include "libs/tokenizer/tokenizer.h"
 #include "services/weftctl/commands.h"
@@ -72,14 +72,14 @@ void Print(const std::string& text) {
 }
 
 absl::StatusOr<int> Run(const RunFlags& flags) {
-  WEFT_ASSIGN_OR_RETURN(auto file, GgufFile::Open(flags.model));
-  WEFT_ASSIGN_OR_RETURN(std::shared_ptr<const Tokenizer> tokenizer, Tokenizer::FromGguf(*file));
+  WEFT_ASSIGN_OR_RETURN(auto metadata, OpenModelMetadata(flags.model));
+  WEFT_ASSIGN_OR_RETURN(std::shared_ptr<const Tokenizer> tokenizer, Tokenizer::FromGguf(*metadata));
   engine::WorkItem item;
   WEFT_ASSIGN_OR_RETURN(item.prompt, PreparePrompt(*tokenizer, flags));
   ModelOptions model_options;
   model_options.threads = flags.threads;
   model_options.isa = flags.isa;
-  WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Load(file, model_options));
+  WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Load(flags.model, model_options));
   engine::EngineOptions engine_options;
   engine_options.max_sequences = 1;
   engine_options.prefix_cache = false;
@@ -159,7 +159,7 @@ void AddEngineCommands(CLI::App& app, Commands& commands) {
   auto run_flags = std::make_shared<RunFlags>();
   RunFlags& r = *run_flags;
   auto* run = app.add_subcommand("run", "continue a prompt with a model file; the text streams");
-  run->add_option("model", r.model, "GGUF file")->required();
+  run->add_option("model", r.model, "GGUF file or Hugging Face folder")->required();
   run->add_option("-p,--prompt", r.prompt, "what to say; - reads stdin")->required();
   run->add_option("--system", r.system, "system message of the chat");
   run->add_option("--max-tokens", r.max_tokens, "at most so many")->check(CLI::Range(1, 1'000'000));
@@ -182,7 +182,7 @@ void AddEngineCommands(CLI::App& app, Commands& commands) {
   auto bench_flags = std::make_shared<BenchFlags>();
   engine::BenchOptions& b = bench_flags->options;
   auto* bench = app.add_subcommand("bench", "how fast this machine runs a model file");
-  bench->add_option("model", bench_flags->model, "GGUF file")->required();
+  bench->add_option("model", bench_flags->model, "GGUF file or Hugging Face folder")->required();
   bench->add_option("--prefill", b.prefill, "prompt tokens");
   bench->add_option("--decode", b.decode, "tokens to make");
   bench->add_option("--batch", b.batches, "numbers of sequences that decode together")

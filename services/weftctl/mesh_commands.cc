@@ -265,7 +265,8 @@ void AddMeshCommands(CLI::App& app, Commands& commands) {
   up->add_option("--home", flags->home, "state directory (default: $WEFT_HOME, else .weft)");
   up->add_option("--config", flags->config, "the mesh's YAML file")->check(CLI::ExistingFile);
   up->add_option("--bin-dir", flags->bin_dir, "where the services are (default: beside weftctl)");
-  up->add_option("--model", flags->model, "GGUF file that the workers serve");
+  up->add_option("--model", flags->model,
+                 "GGUF file or Hugging Face folder that the workers serve");
   up->add_option("--workers", flags->workers, "number of workers")->check(CLI::Range(1, 64));
   up->add_option("--jaeger", flags->jaeger, "path of a Jaeger binary to run beside the mesh");
   up->add_option("--jaeger-config", flags->jaeger_config, "Jaeger's configuration file");

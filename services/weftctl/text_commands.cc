@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "libs/base/status.h"
-#include "libs/gguf/gguf.h"
 #include "libs/tokenizer/chat_template.h"
+#include "libs/tokenizer/model_metadata.h"
 #include "libs/tokenizer/tokenizer.h"
 #include "services/weftctl/commands.h"
 
@@ -28,8 +28,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 }
 
 absl::StatusOr<std::shared_ptr<const Tokenizer>> LoadTokenizer(const std::string& model) {
-  WEFT_ASSIGN_OR_RETURN(auto file, GgufFile::Open(model));
-  return Tokenizer::FromGguf(*file);
+  WEFT_ASSIGN_OR_RETURN(auto metadata, OpenModelMetadata(model));
+  return Tokenizer::FromGguf(*metadata);
 }
 
 struct TokenizeFlags {
@@ -70,7 +70,7 @@ absl::StatusOr<int> Render(const RenderFlags& flags) {
     WEFT_ASSIGN_OR_RETURN(source, ReadFile(flags.template_file));
   }
   if (source.empty() && flags.model.empty() && flags.template_file.empty()) {
-    return InvalidArgument("give --template FILE or --model MODEL.gguf");
+    return InvalidArgument("give --template FILE or --model MODEL");
   }
   WEFT_ASSIGN_OR_RETURN(std::string text, ReadFile(flags.messages_file));
   const ordered_json messages = ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -96,7 +96,8 @@ absl::StatusOr<int> Render(const RenderFlags& flags) {
 void AddTextCommands(CLI::App& app, Commands& commands) {
   auto tokenize_flags = std::make_shared<TokenizeFlags>();
   auto* tokenize = app.add_subcommand("tokenize", "token ids of stdin, on one line");
-  tokenize->add_option("model", tokenize_flags->model, "GGUF file")->required();
+  tokenize->add_option("model", tokenize_flags->model, "GGUF file or Hugging Face folder")
+      ->required();
   tokenize->add_flag("--no-special", tokenize_flags->no_special,
                      "without the begin and end tokens that the model asks for");
   tokenize->add_flag("--parse-special", tokenize_flags->parse_special,
@@ -106,7 +107,8 @@ void AddTextCommands(CLI::App& app, Commands& commands) {
   auto render_flags = std::make_shared<RenderFlags>();
   auto* render = app.add_subcommand("render", "chat messages through a chat template");
   render->add_option("--template", render_flags->template_file, "file with a Jinja template");
-  render->add_option("--model", render_flags->model, "GGUF file: its template and tokens");
+  render->add_option("--model", render_flags->model,
+                     "GGUF file or Hugging Face folder: its template and tokens");
   render
       ->add_option("--messages", render_flags->messages_file,
                    "JSON file: a list of messages, or an object of all template variables")

@@ -20,13 +20,14 @@ void Bind(config::Binder& b, Config& c) {
   b.Text("admin_listen", &c.admin_listen, "host:port of /metrics, /health and /ready", 3, 255);
   b.Text("worker_id", &c.worker_id, "name in logs and spans; empty: host name and process id", 0,
          200);
-  b.Text("model", &c.model, "GGUF file to serve");
+  b.Text("model", &c.model, "GGUF file or Hugging Face folder to serve");
   b.Text("model_id", &c.model_id,
-         "the name clients use for `model`; empty: the file's general.name, else its file name", 0,
-         200);
+         "the name clients use for `model`; empty: the file's general.name, else the name of the "
+         "file or folder",
+         0, 200);
   b.Objects<ModelEntry>("models", &c.models, 16, "more models, each with an engine of its own",
                         [](config::Binder& m, ModelEntry& entry) {
-                          m.Text("path", &entry.path, "GGUF file", 1);
+                          m.Text("path", &entry.path, "GGUF file or Hugging Face folder", 1);
                           m.Text("id", &entry.id, "the name clients use", 0, 200);
                         });
   b.Choice<std::string>("isa", &c.isa,
@@ -68,7 +69,9 @@ void Bind(config::Binder& b, Config& c) {
 absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(server.Validate(), "worker"));
   if (server.listen.empty()) return InvalidArgument("worker.listen: give at least one address");
-  if (AllModels().empty()) return InvalidArgument("worker.model: give the path of a GGUF file");
+  if (AllModels().empty()) {
+    return InvalidArgument("worker.model: give the path of a GGUF file or a Hugging Face folder");
+  }
   if (!fault_crash_text.empty() || !fault_hang_text.empty()) {
     const char* allowed = std::getenv("WEFT_ALLOW_FAULT_INJECTION");
     if (allowed == nullptr || std::string_view(allowed) != "1") {

@@ -17,7 +17,7 @@ class Binder;
 namespace weft::worker {
 
 struct ModelEntry {
-  std::string path;  // a GGUF file
+  std::string path;  // a GGUF file or a Hugging Face folder
   std::string id;    // the name clients use; empty: the file's general.name, else its file name
 };
 

@@ -1,60 +1,39 @@
 #include "services/worker/model_host.h"
 
-#include <filesystem>
 #include <utility>
 
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
 #include "libs/model/model.h"
+#include "libs/tokenizer/model_metadata.h"
 #include "libs/tokenizer/tokenizer.h"
 
 namespace weft::worker {
-namespace {
-
-uint64_t ParameterCount(const GgufFile& file) {
-  uint64_t count = 0;
-  for (const GgufFile::Tensor& tensor : file.tensors()) {
-    uint64_t elements = 1;
-    for (const int64_t dim : tensor.dims) elements *= static_cast<uint64_t>(dim);
-    count += elements;
-  }
-  return count;
-}
-
-std::string NameOf(const ModelEntry& entry, const GgufFile& file) {
-  if (!entry.id.empty()) return entry.id;
-  if (const auto name = file.GetString("general.name"); name.ok() && !name->empty()) {
-    return std::string(*name);
-  }
-  return std::filesystem::path(entry.path).stem().string();
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
     const ModelEntry& entry, const Config& config, const std::function<void(double)>& progress) {
-  WEFT_ASSIGN_OR_RETURN(const auto file, GgufFile::Open(entry.path));
+  WEFT_ASSIGN_OR_RETURN(const auto metadata, OpenModelMetadata(entry.path));
   std::unique_ptr<ModelHost> host(new ModelHost());
-  host->tokenizer_bytes_ = SerializeMetadata(*file);
-  WEFT_ASSIGN_OR_RETURN(host->tokenizer_, Tokenizer::FromGguf(*file));
+  host->tokenizer_bytes_ = SerializeMetadata(*metadata);
+  WEFT_ASSIGN_OR_RETURN(host->tokenizer_, Tokenizer::FromGguf(*metadata));
 
   ModelOptions model_options;
   model_options.isa = config.isa;
   model_options.threads = config.threads;
   model_options.progress = progress;
-  WEFT_ASSIGN_OR_RETURN(auto model, Model::Load(file, model_options));
+  WEFT_ASSIGN_OR_RETURN(auto model, Model::Load(entry.path, model_options));
   host->isa_ = model->isa();
   host->threads_ = model->threads();
 
   v1::ModelInfo& info = host->info_;
-  info.set_id(NameOf(entry, *file));
+  info.set_id(entry.id.empty() ? DefaultModelName(*metadata, entry.path) : entry.id);
   info.set_weights_sha256(model->weights_sha256());
   info.set_version(info.weights_sha256().substr(0, 12));
   info.set_architecture(model->config().architecture);
   info.set_quantization(model->quantization());
-  info.set_parameter_count(ParameterCount(*file));
+  info.set_parameter_count(model->parameter_count());
   info.set_vocab_size(static_cast<uint32_t>(model->config().vocab));
-  info.set_tokenizer_sha256(MetadataSha256(*file));
+  info.set_tokenizer_sha256(MetadataSha256(*metadata));
   info.set_numerics_class(model->numerics_class());
 
   engine::EngineOptions options;

@@ -14,7 +14,7 @@
 #include "libs/config/schema.h"
 #include "libs/config/units.h"
 #include "libs/config/value.h"
-#include "libs/gguf/gguf.h"
+#include "libs/tokenizer/model_metadata.h"
 #include "services/weftctl/supervise/capture.h"
 
 namespace weft::supervise {
@@ -197,10 +197,8 @@ absl::StatusOr<std::string> ModelId(const Instance& worker) {
   WEFT_ASSIGN_OR_RETURN(std::string id, worker.Text("model_id"));
   if (!id.empty()) return id;
   WEFT_ASSIGN_OR_RETURN(const std::string path, worker.Text("model"));
-  if (const auto file = GgufFile::Open(path); file.ok()) {
-    if (const auto name = (*file)->GetString("general.name"); name.ok() && !name->empty()) {
-      return std::string(*name);
-    }
+  if (const auto metadata = OpenModelMetadata(path); metadata.ok()) {
+    return DefaultModelName(**metadata, path);
   }
   return std::filesystem::path(path).stem().string();
 }
