@@ -21,7 +21,7 @@
 #include "libs/base/shutdown.h"
 #include "libs/base/status.h"
 #include "tests/integration/scheduler/harness.h"
-#include "tests/integration/scheduler/process.h"
+#include "tests/support/process.h"
 
 namespace weft::bench {
 namespace {
