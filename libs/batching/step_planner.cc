@@ -87,6 +87,7 @@ void StepPlanner::operator()(const StepSnapshot& snapshot, StepPlan* plan) const
   std::sort(prefill.begin(), prefill.end(),
             [&](int32_t a, int32_t b) { return view(a).admitted < view(b).admitted; });
   int32_t room = std::min(budget, std::max(snapshot.prefill_cap, 1));
+  int32_t logit_room = std::max(snapshot.logit_rows_cap, 1);
   int32_t reserved = 0;  // blocks that running prefills will still ask for
   while (plan->running.empty() && !prefill.empty()) {
     // Nothing decodes and nothing fits: make room for the one admitted first.
@@ -104,9 +105,11 @@ void StepPlanner::operator()(const StepSnapshot& snapshot, StepPlan* plan) const
     const RunningView& v = view(i);
     const int32_t remaining = v.known - v.computed;
     const int32_t fits = (v.blocks + available) * limits_.block_tokens - v.computed;
-    const int32_t rows = CutChunk(remaining, std::min(room, fits));
+    const int32_t most = std::min({room, fits, v.all_logits ? logit_room : room});
+    const int32_t rows = v.follows ? 0 : CutChunk(remaining, most);
     int32_t held = v.blocks;
     if (rows > 0) {
+      if (v.all_logits) logit_room -= rows;
       const int32_t need = std::max(0, BlocksFor(v.computed + rows) - v.blocks);
       available -= need;
       held += need;
@@ -126,7 +129,11 @@ void StepPlanner::operator()(const StepSnapshot& snapshot, StepPlan* plan) const
     // An exact fit is enough for a sequence alone; beside others it needs room for a next token.
     const int32_t all = BlocksFor(alone ? w.known : w.known + 1) - w.pinned_blocks;
     if (all + reserve > available) break;
-    const int32_t rows = CutChunk(w.known - w.cached, room);
+    if (w.all_logits && logit_room < 1) break;
+    const int32_t rows =
+        w.follows ? 0
+                  : CutChunk(w.known - w.cached, w.all_logits ? std::min(room, logit_room) : room);
+    if (w.all_logits) logit_room -= rows;
     const int32_t now = BlocksFor(w.cached + rows) - w.pinned_blocks;
     available -= now;
     reserved += all - now;

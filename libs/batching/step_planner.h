@@ -28,6 +28,10 @@ struct RunningView {
   int32_t releasable = 0;  // of those, held by nobody else
   int32_t priority = 0;
   uint64_t admitted = 0;  // goes up with every admission
+  // In prefill: a sequence admitted earlier, that does not follow itself, is computing what this
+  // one would compute next, and will share it. It gets no rows.
+  bool follows = false;
+  bool all_logits = false;  // in prefill: its rows count against logit_rows_cap
 };
 
 // A sequence that could start, in the order of service.
@@ -35,6 +39,9 @@ struct WaitingView {
   int32_t known = 0;
   int32_t cached = 0;         // leading tokens found in the prefix cache, < known
   int32_t pinned_blocks = 0;  // of the cached blocks: held by running sequences
+  // As RunningView; the sequence that is followed runs in prefill or waits before this one.
+  bool follows = false;
+  bool all_logits = false;
 };
 
 struct StepSnapshot {
@@ -42,12 +49,13 @@ struct StepSnapshot {
   std::span<const WaitingView> waiting;
   int32_t available_blocks = 0;  // free or evictable
   int32_t prefill_cap = 0;       // prefill rows that fit into a step's time, by measurement; >= 1
+  int32_t logit_rows_cap = INT32_MAX;  // rows of a step whose logits are all wanted; >= 1
 };
 
 struct StepPlan {
   struct Rows {
     int32_t index = 0;  // into StepSnapshot::running or ::waiting
-    int32_t rows = 0;   // tokens to compute, >= 1
+    int32_t rows = 0;   // tokens to compute, >= 1; 0 where a follower is admitted
   };
   std::vector<int32_t> preempted;  // indexes into running: blocks are taken, recompute later
   std::vector<Rows> running;       // decode rows first
@@ -59,7 +67,7 @@ struct StepPlan {
 //  1. Every decoding sequence gets its row. Where blocks are short, the sequence of the lowest
 //     priority, among those the one admitted last, is preempted.
 //  2. Sequences in prefill get chunks, first admitted first, within the token budget and the
-//     prefill cap. A chunk shrinks to the blocks that are there.
+//     prefill cap. A chunk shrinks to the blocks that are there. Followers get none.
 //  3. Waiting sequences are admitted in the given order as long as a slot, rows and the blocks
 //     for *all* their tokens are there, beyond what running prefills still need and a reserve
 //     for decoding. The first that does not fit ends it: nobody overtakes, so nobody starves.

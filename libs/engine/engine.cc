@@ -28,6 +28,8 @@ constexpr size_t kMaxAdmissionsPerStep = 16;
 constexpr int32_t kFirstChunk = 64;
 constexpr int32_t kSmallestChunk = 16;
 constexpr int32_t kRowsWorthMeasuring = 8;
+// Logits of prompt rows in one step, for those who want them all.
+constexpr int64_t kPromptLogitBytes = 16 << 20;
 constexpr double kAverageWeight = 0.2;  // of the newest value in moving averages
 
 std::chrono::microseconds Micros(SteadyTime from, SteadyTime to) {
@@ -113,6 +115,9 @@ class Engine::Impl {
   void Finish(Sequence* sequence, FinishReason reason, absl::Status error, StepOutput* out);
   void Publish(SteadyTime begin, StepOutput* out);
   int32_t PrefillCap() const;
+  bool Follows(const Sequence& s, int32_t computed) const;
+  void ScorePrompt(Sequence* sequence, int32_t position, std::span<const float> logits,
+                   StepOutput* out);
 
   batching::FairQueue queue_;
   kv::KvCache cache_;
@@ -128,6 +133,7 @@ class Engine::Impl {
   std::vector<batching::WaitingView> waiting_views_;
   batching::StepPlan plan_;
   std::vector<Scheduled> scheduled_;
+  std::vector<const Sequence*> leaders_;  // in prefill, following nobody
   StepBatch batch_;
   std::vector<float> logits_;
 
@@ -211,37 +217,67 @@ int32_t Engine::Impl::PrefillCap() const {
       std::clamp<double>(rows, kSmallestChunk, std::max(kSmallestChunk, options_.token_budget)));
 }
 
+// Whether a leader is computing a block that `s`, with `computed` tokens, would compute next.
+bool Engine::Impl::Follows(const Sequence& s, int32_t computed) const {
+  if (!options_.prefix_cache || s.kv.detached) return false;
+  return std::any_of(leaders_.begin(), leaders_.end(), [&](const Sequence* leader) {
+    if (leader->item.kv_salt != s.item.kv_salt || leader->kv.detached) return false;
+    const auto most = static_cast<size_t>(std::min(s.cacheable(), leader->known()));
+    const auto differ =
+        std::mismatch(s.tokens.begin(), s.tokens.begin() + most, leader->tokens.begin());
+    const auto same = static_cast<int32_t>(differ.first - s.tokens.begin());
+    const int32_t shared = same - same % kBlockTokens;
+    return shared > computed && shared > leader->computed;
+  });
+}
+
 void Engine::Impl::Plan() {
   // Prompts that arrived together and begin alike are computed once: the others follow.
-  for (Sequence* s : running_) {
-    if (s->known() - s->computed == 1) continue;
-    const int32_t computed = cache_.CatchUp(&s->kv, s->tokens, s->computed, s->known() - 1);
-    if (s->preemptions == 0) {
-      stats_.prefix_hit_tokens += static_cast<uint64_t>(computed - s->computed);
-    }
-    s->computed = computed;
-  }
   running_views_.clear();
-  for (const Sequence* s : running_) {
+  leaders_.clear();
+  for (Sequence* s : running_) {
+    bool follows = false;
+    if (s->known() - s->computed > 1) {
+      const int32_t computed = cache_.CatchUp(&s->kv, s->tokens, s->computed, s->cacheable());
+      const int32_t shared = computed - s->computed;
+      s->computed = computed;
+      if (s->preemptions == 0 && shared > 0) {
+        stats_.prefix_hit_tokens += static_cast<uint64_t>(shared);
+        s->cached_prompt_tokens = std::min(s->cached_prompt_tokens + static_cast<uint32_t>(shared),
+                                           static_cast<uint32_t>(s->prompt_size));
+        queue_.Charge(s->item.share_key, s->item.weight, -static_cast<double>(shared));
+      }
+      follows = Follows(*s, s->computed);
+      if (!follows && s->known() - s->computed > 1) leaders_.push_back(s);
+    }
     running_views_.push_back({.known = s->known(),
                               .computed = s->computed,
                               .blocks = static_cast<int32_t>(s->kv.blocks.size()),
                               .releasable = cache_.Releasable(s->kv),
                               .priority = s->item.priority,
-                              .admitted = s->admitted});
+                              .admitted = s->admitted,
+                              .follows = follows,
+                              .all_logits = s->scores_prompt()});
   }
   waiting_views_.clear();
   const size_t slots = static_cast<size_t>(options_.max_sequences) - running_.size();
   for (const batching::FairEntry& entry : queue_.Peek(std::min(slots, kMaxAdmissionsPerStep))) {
     const Sequence& s = *sequences_.at(entry.id);
-    const kv::PrefixMatch match = cache_.Match(s.item.kv_salt, s.tokens, s.known() - 1);
-    waiting_views_.push_back(
-        {.known = s.known(), .cached = match.tokens, .pinned_blocks = match.pinned_blocks});
+    const kv::PrefixMatch match = cache_.Match(s.item.kv_salt, s.tokens, s.cacheable());
+    const bool follows = Follows(s, match.tokens);
+    if (!follows && s.known() - match.tokens > 1) leaders_.push_back(&s);
+    waiting_views_.push_back({.known = s.known(),
+                              .cached = match.tokens,
+                              .pinned_blocks = match.pinned_blocks,
+                              .follows = follows,
+                              .all_logits = s.scores_prompt()});
   }
   planner_({.running = running_views_,
             .waiting = waiting_views_,
             .available_blocks = cache_.available(),
-            .prefill_cap = PrefillCap()},
+            .prefill_cap = PrefillCap(),
+            .logit_rows_cap = static_cast<int32_t>(std::max<int64_t>(
+                1, kPromptLogitBytes / (int64_t{limits_.vocab_size} * sizeof(float))))},
            &plan_);
   WEFT_CHECK(sequences_.empty() || !plan_.running.empty() || !plan_.admitted.empty());
 
@@ -283,9 +319,9 @@ void Engine::Impl::Admit(SteadyTime now, StepOutput* out) {
     s->admitted = next_admission_++;
     running_.push_back(s);
     // All attach before anything grows: growing evicts what the plan counted as cached.
-    s->computed = cache_.Attach(&s->kv, s->item.kv_salt, s->tokens, s->known() - 1);
+    s->computed = cache_.Attach(&s->kv, s->item.kv_salt, s->tokens, s->cacheable());
     WEFT_CHECK(s->computed == waiting_views_[i].cached);
-    scheduled_.push_back({s, plan_.admitted[i].rows});
+    if (plan_.admitted[i].rows > 0) scheduled_.push_back({s, plan_.admitted[i].rows});
     if (s->started.has_value()) continue;
     s->started = now;
     s->cached_prompt_tokens =
@@ -321,7 +357,7 @@ void Engine::Impl::Run(std::span<const Scheduled> rows, StepOutput* out) {
                                 .context_tokens = s->computed + count});
     for (int32_t position = s->computed; position < s->computed + count; ++position) {
       const int32_t block = s->kv.blocks[static_cast<size_t>(position / kBlockTokens)];
-      const bool last = position + 1 == s->known();
+      const bool last = position + 1 == s->known() || s->scores_at(position);
       batch_.tokens.push_back(s->tokens[static_cast<size_t>(position)]);
       batch_.positions.push_back(position);
       batch_.cache_slots.push_back(block * kBlockTokens + position % kBlockTokens);
@@ -342,14 +378,33 @@ void Engine::Impl::Run(std::span<const Scheduled> rows, StepOutput* out) {
     return;
   }
   size_t row = 0;
+  const auto next_row = [&] {
+    return std::span<const float>(logits_).subspan(row++ * vocab, vocab);
+  };
   for (const Scheduled& scheduled : rows) {
-    const bool sampled =
-        scheduled.sequence->computed + scheduled.rows == scheduled.sequence->known();
-    const std::span<const float> logits =
-        sampled ? std::span<const float>(logits_).subspan(row++ * vocab, vocab)
-                : std::span<const float>();
-    Advance(scheduled, logits, out);
+    Sequence* s = scheduled.sequence;
+    const int32_t end = s->computed + scheduled.rows;
+    for (int32_t position = s->computed; position < std::min(end, s->known() - 1); ++position) {
+      if (s->scores_at(position)) ScorePrompt(s, position, next_row(), out);
+    }
+    Advance(scheduled, end == s->known() ? next_row() : std::span<const float>(), out);
   }
+}
+
+// The prompt's rows of a sequence come in order, so its log probabilities do.
+void Engine::Impl::ScorePrompt(Sequence* s, int32_t position, std::span<const float> logits,
+                               StepOutput* out) {
+  const int32_t token = s->tokens[static_cast<size_t>(position) + 1];
+  if (out->prompt_rows.empty() || out->prompt_rows.back().id != s->item.id) {
+    out->prompt_rows.push_back({.id = s->item.id,
+                                .attempt = s->item.attempt,
+                                .first_position = static_cast<uint32_t>(position) + 1,
+                                .begin = static_cast<uint32_t>(out->prompt_logprobs.size()),
+                                .count = 0});
+  }
+  out->prompt_logprobs.push_back(sampler_.Score(logits, token, s->item.sampling.top_logprobs));
+  ++out->prompt_rows.back().count;
+  s->prompt_scored = position + 1;
 }
 
 void Engine::Impl::Advance(const Scheduled& scheduled, std::span<const float> logits,
@@ -358,6 +413,9 @@ void Engine::Impl::Advance(const Scheduled& scheduled, std::span<const float> lo
   s->computed += scheduled.rows;
   cache_.Commit(&s->kv, s->tokens, s->computed);
   if (logits.empty()) return;
+  if (s->output().size() >= s->item.sampling.max_tokens) {  // the prompt was all that was wanted
+    return Finish(s, FinishReason::kLength, absl::OkStatus(), out);
+  }
   absl::StatusOr<sampling::Sample> sample = sampler_.Choose({.logits = logits,
                                                              .params = &s->item.sampling,
                                                              .prompt = s->prompt(),

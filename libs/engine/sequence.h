@@ -27,10 +27,23 @@ struct Sequence {
   std::optional<SteadyTime> first_token;  // the first made here
   SteadyTime last_token;
   uint32_t cached_prompt_tokens = 0;  // at the first admission
+  int32_t prompt_scored = 0;          // prompt tokens whose log probability was reported
   uint32_t preemptions = 0;
 
   Sequence(WorkItem work, SteadyTime now);
   int32_t known() const { return static_cast<int32_t>(tokens.size()); }
+  // Whether log probabilities of the prompt are still to be reported.
+  bool scores_prompt() const {
+    return item.sampling.prompt_logprobs && prompt_scored + 1 < static_cast<int32_t>(prompt_size);
+  }
+  // Tokens that may be taken from the cache: the last one, and those whose logits are wanted, are
+  // computed.
+  int32_t cacheable() const { return scores_prompt() ? prompt_scored : known() - 1; }
+  // Whether the row of this position yields a prompt token's log probability: that of the next.
+  bool scores_at(int32_t position) const {
+    return scores_prompt() && position >= prompt_scored &&
+           position + 1 < static_cast<int32_t>(prompt_size);
+  }
   std::span<const int32_t> prompt() const { return std::span(tokens).first(prompt_size); }
   std::span<const int32_t> output() const { return std::span(tokens).subspan(prompt_size); }
 };

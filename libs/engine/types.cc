@@ -26,6 +26,8 @@ void StepOutput::Clear() {
   rows.clear();
   tokens.clear();
   logprobs.clear();
+  prompt_rows.clear();
+  prompt_logprobs.clear();
   starts.clear();
   finishes.clear();
   kv_events = {};

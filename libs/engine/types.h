@@ -55,6 +55,15 @@ struct StepRow {
   uint32_t logprob_count = 0;  // token_count where the item asked for logprobs, else 0
 };
 
+// Log probabilities of prompt tokens of one sequence, in StepOutput::prompt_logprobs.
+struct PromptRow {
+  uint64_t id = 0;
+  uint32_t attempt = 0;
+  uint32_t first_position = 0;  // of the first one's token in the prompt; >= 1
+  uint32_t begin = 0;           // into StepOutput::prompt_logprobs
+  uint32_t count = 0;
+};
+
 // The sequence left the queue and began to run. Once per item, also when it is preempted later.
 struct StepStart {
   uint64_t id = 0;
@@ -104,6 +113,8 @@ struct StepOutput {
   std::vector<StepRow> rows;
   std::vector<int32_t> tokens;
   std::vector<TokenLogprob> logprobs;
+  std::vector<PromptRow> prompt_rows;  // who asked for them; before the sequence's first row
+  std::vector<TokenLogprob> prompt_logprobs;
   std::vector<StepStart> starts;
   std::vector<StepFinish> finishes;
 
@@ -123,6 +134,9 @@ struct StepOutput {
   }
   std::span<const TokenLogprob> Logprobs(const StepRow& row) const {
     return std::span(logprobs).subspan(row.logprob_begin, row.logprob_count);
+  }
+  std::span<const TokenLogprob> Logprobs(const PromptRow& row) const {
+    return std::span(prompt_logprobs).subspan(row.begin, row.count);
   }
   // Nothing to tell anybody (stats and events included).
   bool idle() const;

@@ -39,13 +39,13 @@ absl::Status SamplingParams::Validate(int32_t vocab_size) const {
   WEFT_RETURN_IF_ERROR(CheckPositive("repetition_penalty", repetition_penalty, 10));
   WEFT_RETURN_IF_ERROR(CheckRange("presence_penalty", presence_penalty, -2, 2));
   WEFT_RETURN_IF_ERROR(CheckRange("frequency_penalty", frequency_penalty, -2, 2));
-  if (max_tokens < 1) return Bad("max_tokens", "must be at least 1");
   if (min_tokens > max_tokens) {
     return Bad("min_tokens", "{} is more than max_tokens {}", min_tokens, max_tokens);
   }
   if (top_logprobs > static_cast<uint32_t>(kMaxTopLogprobs)) {
     return Bad("top_logprobs", "{} is not in [0, {}]", top_logprobs, kMaxTopLogprobs);
   }
+  if (prompt_logprobs && !logprobs) return Bad("prompt_logprobs", "needs logprobs");
   if (stop_token_ids.size() > static_cast<size_t>(kMaxStopTokenIds)) {
     return Bad("stop_token_ids", "{} ids, at most {} are allowed", stop_token_ids.size(),
                kMaxStopTokenIds);

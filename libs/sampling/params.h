@@ -10,7 +10,7 @@
 namespace weft::sampling {
 
 inline constexpr int kMaxTopLogprobs = 20;
-inline constexpr int kMaxStopTokenIds = 64;
+inline constexpr int kMaxStopTokenIds = 96;  // 64 of a request, and what a prompt format adds
 inline constexpr int kMaxLogitBias = 1024;
 
 // Mirrors weft.v1.SamplingParams; ids are signed here and the seed is always set. The order in
@@ -23,13 +23,14 @@ struct SamplingParams {
   float repetition_penalty = 1.0F;  // (0, 10]; 1 = off; over prompt and output
   float presence_penalty = 0.0F;    // [-2, 2]; over output
   float frequency_penalty = 0.0F;   // [-2, 2]; over output
-  uint32_t max_tokens = 16;         // >= 1
+  uint32_t max_tokens = 16;         // 0 = only the prompt is computed
   uint32_t min_tokens = 0;          // end-of-sequence and stop ids are masked before this many
   bool ignore_eos = false;
   std::vector<int32_t> stop_token_ids = {};                // at most kMaxStopTokenIds
   std::vector<std::pair<int32_t, float>> logit_bias = {};  // [-100, 100]; at most kMaxLogitBias
-  bool logprobs = false;      // report the chosen token's log probability
-  uint32_t top_logprobs = 0;  // [0, kMaxTopLogprobs] alternatives besides
+  bool logprobs = false;         // report the chosen token's log probability
+  uint32_t top_logprobs = 0;     // [0, kMaxTopLogprobs] alternatives besides
+  bool prompt_logprobs = false;  // those of the prompt's tokens too; needs logprobs
   uint64_t seed = 0;
 
   // INVALID_ARGUMENT whose message begins with "sampling.<field>: ". Ids must be below vocab_size.

@@ -44,7 +44,9 @@ absl::StatusOr<Sample> Sampler::Choose(const SampleInput& in) {
   }
   Sample sample;
   sample.token = in.params->temperature == 0.0F ? max.index : Draw(logits, max.value, in);
-  if (in.params->logprobs) sample.logprob = Logprobs(in, sample.token);
+  if (in.params->logprobs) {
+    sample.logprob = Score(in.logits, sample.token, in.params->top_logprobs);
+  }
   return sample;
 }
 
@@ -262,19 +264,19 @@ void Sampler::KeepMinP(std::span<const float> logits, float max, float scale, fl
   }
 }
 
-TokenLogprob Sampler::Logprobs(const SampleInput& in, int32_t token) {
-  const MaxResult max = Max(in.logits);
+TokenLogprob Sampler::Score(std::span<const float> logits, int32_t token, uint32_t top) {
+  const MaxResult max = Max(logits);
   const double log_total =
-      static_cast<double>(max.value) + std::log(SumExpShifted(in.logits, max.value));
+      static_cast<double>(max.value) + std::log(SumExpShifted(logits, max.value));
   auto logprob = [log_total](float logit) {
     const double value = static_cast<double>(logit) - log_total;
     return value > kLowestLogprob ? std::min(static_cast<float>(value), 0.0F) : kLowestLogprob;
   };
   TokenLogprob out;
   out.token = token;
-  out.logprob = logprob(in.logits[static_cast<size_t>(token)]);
-  if (in.params->top_logprobs > 0) {
-    KeepTopK(in.logits, std::min<size_t>(in.params->top_logprobs, vocab_));
+  out.logprob = logprob(logits[static_cast<size_t>(token)]);
+  if (top > 0) {
+    KeepTopK(logits, std::min<size_t>(top, vocab_));
     for (const Candidate& c : candidates_) {
       out.top_ids.push_back(c.id);
       out.top_logprobs.push_back(logprob(c.logit));

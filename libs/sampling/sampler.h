@@ -40,6 +40,9 @@ class Sampler {
   // INTERNAL when the logits leave no token to choose (all masked, or not finite).
   absl::StatusOr<Sample> Choose(const SampleInput& in);
 
+  // Raw log probability of `token`, and of the `top` most likely ones.
+  TokenLogprob Score(std::span<const float> logits, int32_t token, uint32_t top);
+
  private:
   struct Candidate {
     float logit;
@@ -56,7 +59,6 @@ class Sampler {
   void KeepTopK(std::span<const float> logits, size_t k);
   void KeepTopP(std::span<const float> logits, float max, float scale, double p);
   void KeepMinP(std::span<const float> logits, float max, float scale, float min_p);
-  TokenLogprob Logprobs(const SampleInput& in, int32_t token);
 
   const size_t vocab_;
   std::vector<float> work_;       // [vocab] changed logits

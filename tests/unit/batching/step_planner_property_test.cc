@@ -17,6 +17,7 @@ struct Simulated {
   int32_t end = 0;  // known tokens at which it is over
   int32_t priority = 0;
   uint64_t admitted = 0;
+  bool all_logits = false;
 };
 
 constexpr int32_t kBlock = 64;
@@ -43,6 +44,7 @@ TEST_CASE("StepPlanner keeps every bound and brings every sequence to its end", 
       s.known = between(1, std::min(longest - 1, 700));
       s.end = std::min(longest, s.known + between(1, 200));
       s.priority = between(0, 2);
+      s.all_logits = between(0, 5) == 0;
       waiting.push_back(s);
     }
     std::vector<Simulated> running;
@@ -52,24 +54,38 @@ TEST_CASE("StepPlanner keeps every bound and brings every sequence to its end", 
     while (!waiting.empty() || !running.empty()) {
       REQUIRE(++steps < 200000);
       std::vector<RunningView> running_views;
+      bool has_leader = false;
+      // Anybody in prefill may follow one that came before and follows nobody.
+      const auto follows = [&](const Simulated& s) {
+        if (s.known - s.computed <= 1) return false;
+        if (has_leader && between(0, 2) == 0) return true;
+        has_leader = true;
+        return false;
+      };
       for (const Simulated& s : running) {
         running_views.push_back({.known = s.known,
                                  .computed = s.computed,
                                  .blocks = s.blocks,
                                  .releasable = s.blocks,
                                  .priority = s.priority,
-                                 .admitted = s.admitted});
+                                 .admitted = s.admitted,
+                                 .follows = follows(s),
+                                 .all_logits = s.all_logits});
       }
       std::vector<WaitingView> waiting_views;
       for (size_t i = 0; i < std::min<size_t>(waiting.size(), 5); ++i) {
-        waiting_views.push_back({.known = waiting[i].known});
+        waiting_views.push_back({.known = waiting[i].known,
+                                 .follows = follows(waiting[i]),
+                                 .all_logits = waiting[i].all_logits});
       }
+      const int32_t logit_cap = between(1, 100);
       const int32_t cap = between(1, 300);
       StepPlan plan;
       planner({.running = running_views,
                .waiting = waiting_views,
                .available_blocks = free_blocks,
-               .prefill_cap = cap},
+               .prefill_cap = cap,
+               .logit_rows_cap = logit_cap},
               &plan);
 
       REQUIRE((!plan.running.empty() || !plan.admitted.empty()));
@@ -91,6 +107,7 @@ TEST_CASE("StepPlanner keeps every bound and brings every sequence to its end", 
         }
       }
       int32_t total = 0;
+      int32_t logit_rows = 0;
       int32_t prefill = 0;
       std::vector<bool> planned(running.size(), false);
       auto advance = [&](Simulated& s, int32_t rows) {
@@ -98,6 +115,7 @@ TEST_CASE("StepPlanner keeps every bound and brings every sequence to its end", 
         REQUIRE(rows <= s.known - s.computed);
         total += rows;
         if (s.known - s.computed > 1) prefill += rows;
+        if (s.all_logits && s.known - s.computed > 1) logit_rows += rows;
         s.computed += rows;
         const int32_t need = std::max(0, BlocksFor(s.computed) - s.blocks);
         free_blocks -= need;
@@ -110,6 +128,7 @@ TEST_CASE("StepPlanner keeps every bound and brings every sequence to its end", 
         REQUIRE_FALSE(gone[i]);
         REQUIRE_FALSE(planned[i]);
         planned[i] = true;
+        REQUIRE_FALSE(running_views[i].follows);
         advance(running[i], r.rows);
       }
       for (size_t i = 0; i < running.size(); ++i) {
@@ -122,10 +141,12 @@ TEST_CASE("StepPlanner keeps every bound and brings every sequence to its end", 
         Simulated s = waiting.front();
         waiting.pop_front();
         s.admitted = ++admissions;
-        advance(s, plan.admitted[i].rows);
+        REQUIRE(waiting_views[i].follows == (plan.admitted[i].rows == 0));
+        if (plan.admitted[i].rows > 0) advance(s, plan.admitted[i].rows);
         running.push_back(s);
       }
       REQUIRE(total <= limits.token_budget);
+      REQUIRE(logit_rows <= logit_cap);
       REQUIRE(prefill <= cap + 1);  // the first row of a one-token prompt counts as decode
       REQUIRE(running.size() <= static_cast<size_t>(limits.max_sequences));
       std::vector<Simulated> next;

@@ -21,6 +21,7 @@ namespace weft::engine {
 struct Outcome {
   std::vector<int32_t> tokens;  // made here
   std::vector<TokenLogprob> logprobs;
+  std::vector<TokenLogprob> prompt_logprobs;
   size_t first_index = 0;
   int starts = 0;
   std::optional<StepFinish> finish;
@@ -32,6 +33,13 @@ class OutputBook {
   void Expect(uint64_t id, size_t given) { outcomes_[id].first_index = given; }
   void Add(const StepOutput& out) {
     for (const StepStart& start : out.starts) ++outcomes_[start.id].starts;
+    for (const PromptRow& row : out.prompt_rows) {
+      Outcome& o = outcomes_[row.id];
+      REQUIRE_FALSE(o.finish.has_value());
+      REQUIRE(o.tokens.empty());
+      REQUIRE(row.first_position == o.prompt_logprobs.size() + 1);
+      for (const TokenLogprob& logprob : out.Logprobs(row)) o.prompt_logprobs.push_back(logprob);
+    }
     for (const StepRow& row : out.rows) {
       Outcome& o = outcomes_[row.id];
       REQUIRE_FALSE(o.finish.has_value());
@@ -92,6 +100,7 @@ class EngineFixture {
     if (id % 4 == 2) p.presence_penalty = 0.6F;
     if (id % 4 == 3) p.frequency_penalty = 0.4F;
     if (id % 5 == 0) p.min_tokens = 3;
+    if (id % 5 == 4) p.logprobs = p.prompt_logprobs = true;
     if (id % 6 == 0) p.logit_bias = {{7, 2.0F}, {2, -3.0F}};
     WorkItem item = Item(1 + id % 3, 40 + static_cast<int>(id * 31 % 200), std::move(p));
     item.id = id;

@@ -108,6 +108,15 @@ TEST_CASE("Engine under a random schedule says what each sequence says alone and
       const bool ended =
           o.finish->reason == FinishReason::kStop || o.finish->reason == FinishReason::kLength;
       if (ended) CHECK(s.given + o.tokens.size() == whole.size());
+      const WorkItem item = f.MixedItem(s.kind);
+      REQUIRE(o.prompt_logprobs.size() < item.prompt.size());
+      for (size_t k = 0; k < o.prompt_logprobs.size(); ++k) {
+        REQUIRE(o.prompt_logprobs[k].token == item.prompt[k + 1]);
+      }
+      // An attempt that came with its end computes nothing.
+      if (ended && !o.tokens.empty() && item.sampling.prompt_logprobs) {
+        CHECK(o.prompt_logprobs.size() + 1 == item.prompt.size());
+      }
       if (!s.disturbed && !failures_injected) CHECK(ended);
     }
   }

@@ -233,7 +233,6 @@ TEST_CASE("Engine ends a bad item with an error that names the field", "[engine]
   add("kv_salt:").kv_salt.assign(257, 'x');
   add("sampling.temperature:").sampling.temperature = 2.5F;
   add("sampling.top_p:").sampling.top_p = 0.0F;
-  add("sampling.max_tokens:").sampling.max_tokens = 0;
   add("sampling.logit_bias[0]:").sampling.logit_bias = {{101, 1.0F}};
   add("sampling.stop_token_ids[0]:").sampling.stop_token_ids = {-1};
   add("sampling.top_logprobs:").sampling.top_logprobs = 21;
@@ -395,8 +394,8 @@ TEST_CASE("Engine computes a prompt once for choices that arrive together", "[en
       f.StepOnce();
       rows += f.last().prefill_rows;
     }
-    // 384 of the 400 tokens are in full blocks.
-    if (prefix_cache) CHECK(rows <= 400 + 3 * (16 + 100));
+    // 384 of the 400 tokens are in full blocks: the other choices compute 16 each.
+    if (prefix_cache) CHECK(rows == 400 + 3 * 16);
     if (!prefix_cache) CHECK(rows == 4 * 400);
     for (uint64_t id = 1; id <= 4; ++id) {
       WorkItem item = f.Item(1, 400, {.temperature = 1.0F, .max_tokens = 5, .seed = 9});
@@ -404,6 +403,94 @@ TEST_CASE("Engine computes a prompt once for choices that arrive together", "[en
       CHECK(f.outcome(id).tokens == PlainLoop(item));
     }
   }
+}
+
+TEST_CASE("Engine lets prompts with a common beginning follow the first of them", "[engine]") {
+  for (const bool cancel_first : {false, true}) {
+    // Room for both prompts in one step: the second waits all the same.
+    EngineFixture f({.token_budget = 1024, .target_step = std::chrono::milliseconds(0)});
+    const SamplingParams p{.temperature = 0.0F, .max_tokens = 4};
+    const WorkItem first = f.Item(1, 700, p);
+    WorkItem second = f.Item(1, 300, p);
+    second.id = 2;
+    second.prompt.resize(420, 7);
+    WorkItem salted = second;
+    salted.id = 3;
+    salted.kv_salt = "another tenant";
+    for (const WorkItem& item : {first, second, salted}) REQUIRE(f.Submit(item).ok());
+    if (cancel_first) {
+      f.StepOnce();
+      f.engine().Cancel(1);
+    }
+    uint64_t rows = f.last().prefill_rows;
+    while (!f.engine().idle()) {
+      f.StepOnce();
+      rows += f.last().prefill_rows;
+    }
+    CHECK(rows == 700 + (420 - 256) + 420);  // 256 of the common 300 are in full blocks
+    CHECK(f.outcome(2).tokens == PlainLoop(second));
+    CHECK(f.outcome(2).finish->cached_prompt_tokens == 256);
+    CHECK(f.outcome(3).tokens == PlainLoop(second));
+    CHECK(f.outcome(3).finish->cached_prompt_tokens == 0);
+  }
+}
+
+TEST_CASE("Engine computes only the prompt when no token is asked for", "[engine]") {
+  EngineFixture f;
+  REQUIRE(f.Submit(f.Item(1, 130, {.temperature = 0.0F, .max_tokens = 0})).ok());
+  f.RunUntilIdle();
+  CHECK(f.outcome(1).tokens.empty());
+  CHECK(f.outcome(1).finish->reason == FinishReason::kLength);
+  CHECK(f.outcome(1).starts == 1);
+  // What it computed serves the next one.
+  WorkItem again = f.Item(1, 130, {.temperature = 0.0F, .max_tokens = 1});
+  again.id = 2;
+  REQUIRE(f.Submit(again).ok());
+  f.RunUntilIdle();
+  CHECK(f.outcome(2).finish->cached_prompt_tokens == 128);
+}
+
+TEST_CASE("Engine reports each prompt token's log probability once, in bounded batches",
+          "[engine]") {
+  int32_t most_logits = 0;
+  FakeModelOptions model;
+  model.vocab = 60'000;  // 69 rows of logits are 16 MB
+  model.before_forward = [&](const StepBatch& batch) {
+    most_logits = std::max(most_logits,
+                           static_cast<int32_t>(std::count(batch.wants_logits.begin(),
+                                                           batch.wants_logits.end(), uint8_t{1})));
+    return absl::OkStatus();
+  };
+  SamplingParams p{.temperature = 0.0F, .max_tokens = 3, .logprobs = true, .top_logprobs = 1};
+  p.prompt_logprobs = true;
+  std::vector<TokenLogprob> one_by_one;
+  const WorkItem item = EngineFixture::Item(1, 150, p);
+  for (const int32_t budget : {1, 512}) {
+    EngineFixture f({.max_sequences = budget == 1 ? 1 : 4,
+                     .token_budget = budget,
+                     .target_step = std::chrono::milliseconds(0)},
+                    model);
+    // A cached prompt gives no logits, so it is computed again.
+    for (uint64_t id : {1, 2, 3}) {
+      WorkItem same = item;
+      same.id = id;
+      REQUIRE(f.Submit(same).ok());
+      if (id == 1) f.RunUntilIdle();
+    }
+    f.RunUntilIdle();
+    for (uint64_t id : {1, 2, 3}) {
+      const std::vector<TokenLogprob>& got = f.outcome(id).prompt_logprobs;
+      REQUIRE(got.size() == 149);
+      for (size_t i = 0; i < got.size(); ++i) {
+        CHECK(got[i].token == item.prompt[i + 1]);
+        CHECK(got[i].logprob <= got[i].top_logprobs.at(0));
+        if (!one_by_one.empty()) CHECK(got[i].logprob == one_by_one[i].logprob);
+      }
+      CHECK(f.outcome(id).tokens.size() == 3);
+      if (one_by_one.empty()) one_by_one = got;
+    }
+  }
+  CHECK(most_logits <= 69 + 4);
 }
 
 TEST_CASE("Engine always recomputes the last token of a prompt that is cached whole", "[engine]") {

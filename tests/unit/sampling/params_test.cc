@@ -38,10 +38,10 @@ TEST_CASE("SamplingParams names the field that is out of range", "[sampling]") {
       {"repetition_penalty", [](auto& p) { p.repetition_penalty = 0.0F; }},
       {"presence_penalty", [](auto& p) { p.presence_penalty = INFINITY; }},
       {"frequency_penalty", [](auto& p) { p.frequency_penalty = -2.5F; }},
-      {"max_tokens", [](auto& p) { p.max_tokens = 0; }},
+      {"prompt_logprobs", [](auto& p) { p.prompt_logprobs = true; }},
       {"min_tokens", [](auto& p) { p.min_tokens = 17; }},
       {"top_logprobs", [](auto& p) { p.top_logprobs = 21; }},
-      {"stop_token_ids", [](auto& p) { p.stop_token_ids.assign(65, 1); }},
+      {"stop_token_ids", [](auto& p) { p.stop_token_ids.assign(97, 1); }},
       {"stop_token_ids[1]",
        [](auto& p) {
          p.stop_token_ids = {1, 10};
