@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Makes smollm2_135m.json: what `transformers` computes for a GGUF file dequantised to fp32.
+"""Makes smollm2_135m.json and gemma3_270m.json: what `transformers` computes for a GGUF file dequantised
+to fp32.
 
     pip install torch transformers accelerate gguf
     python3 tests/data/golden/make_goldens.py MODEL.gguf tests/data/golden/smollm2_135m.json
+    python3 tests/data/golden/make_goldens.py gemma-3-270m-q4_k_m.gguf tests/data/golden/gemma3_270m.json 6
 
 For every prompt: its token ids, the greedy continuation with the gap between the two largest logits
 at each step, and at a few positions the largest logits and an evenly spaced sample of all of them.
@@ -57,6 +59,7 @@ def rounded(values):
 
 def main():
     path, out_path = sys.argv[1:3]
+    prompts = PROMPTS[:int(sys.argv[3])] if len(sys.argv) > 3 else PROMPTS
     torch.manual_seed(0)
     folder, name = os.path.split(os.path.abspath(path))
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
@@ -65,7 +68,7 @@ def main():
     model.eval()
     cases = []
     with torch.no_grad():
-        for prompt in PROMPTS:
+        for prompt in prompts:
             ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
             tokens = list(ids)
             cache = None
@@ -73,6 +76,7 @@ def main():
             gaps = []
             positions = {0, len(ids) // 2, len(ids) - 1, len(ids) + CONTINUATION - 2}
             logits_at = []
+            log_likelihoods = []  # of all tokens, by row
             row = 0
             for step in range(CONTINUATION):
                 result = model(step_input, past_key_values=cache, use_cache=True)
@@ -87,17 +91,21 @@ def main():
                             "top_logits": rounded(top.values.tolist()),
                             "sample": rounded(logits[i][::SAMPLE_STRIDE].tolist()),
                         })
+                    log_likelihoods.append(torch.log_softmax(logits[i], -1))
                     row += 1
                 best = torch.topk(logits[-1], 2)
                 gaps.append(float(f"{(best.values[0] - best.values[1]).item():.4g}"))
                 token = int(best.indices[0])
                 tokens.append(token)
                 step_input = torch.tensor([[token]])
+            following = tokens[1:]
+            losses = [-row[token].item() for row, token in zip(log_likelihoods, following)]
             cases.append({
                 "prompt": prompt,
                 "prompt_ids": ids,
                 "continuation_ids": tokens[len(ids):],
                 "gaps": gaps,
+                "mean_loss": float(f"{sum(losses) / len(losses):.7g}"),
                 "logits": logits_at,
             })
             print(repr(tokenizer.decode(tokens))[:150], flush=True)
