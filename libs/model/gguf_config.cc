@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kMaxVocab = 1 << 24;  // see model_config.cc
 constexpr int32_t kMaxLayers = 1024;
+constexpr int32_t kMaxWidth = 1 << 20;
 
 // Reads keys, remembering the first error, so that the list of keys reads as a list.
 class Reader {
@@ -41,6 +42,12 @@ class Reader {
       return 0;
     }
     return static_cast<float>(*value);
+  }
+  bool Flag(std::string_view name, bool fallback) {
+    if (!Has(name)) return fallback;
+    const absl::StatusOr<bool> value = file_.GetBool(Key(name));
+    if (!value.ok()) Fail(value.status());
+    return value.ok() ? *value : fallback;
   }
   std::string Text(std::string_view key) {
     if (!file_.Has(key)) return "";
@@ -124,6 +131,34 @@ void ReadRopeScaling(const GgufFile& file, Reader& reader, ModelConfig& config) 
   }
 }
 
+void ReadExperts(Reader& reader, bool normalise, ModelConfig& config) {
+  MoeConfig& moe = config.moe;
+  moe.experts = reader.Count("expert_count", 0);
+  if (moe.experts == 0) return;
+  moe.used = reader.Count("expert_used_count");
+  moe.ffn = reader.Count("expert_feed_forward_length", config.ffn);
+  // As many shared experts of the same width, which make one network; or its width.
+  const int64_t shared = static_cast<int64_t>(reader.Count("expert_shared_count", 0)) * moe.ffn;
+  if (shared > kMaxWidth) {
+    reader.Fail(InvalidArgument("{}: shared experts of {} together, expected at most {}",
+                                reader.Key("expert_shared_count"), shared, kMaxWidth));
+    return;
+  }
+  moe.shared_ffn = reader.Count("expert_shared_feed_forward_length", static_cast<int32_t>(shared));
+  moe.first_dense = reader.Count("leading_dense_block_count", 0);
+  moe.scale = reader.Real("expert_weights_scale", 1.0f);
+  moe.normalise = reader.Flag("expert_weights_norm", normalise);
+  moe.groups = reader.Count("expert_group_count", 1);
+  moe.groups_used = reader.Count("expert_group_used_count", moe.groups);
+  const int32_t scoring = reader.Count("expert_gating_func", 1);
+  if (scoring == 2) {
+    moe.scoring = ExpertScoring::kSigmoid;
+  } else if (scoring != 1) {
+    reader.Fail(Unimplemented("{}: {} is not supported, only 1 (softmax) and 2 (sigmoid)",
+                              reader.Key("expert_gating_func"), scoring));
+  }
+}
+
 // [layers], 1 in every layer whose index modulo `period` is not `period` - 1.
 std::vector<uint8_t> AllButEvery(int32_t period, int32_t layers) {
   std::vector<uint8_t> out;
@@ -132,11 +167,37 @@ std::vector<uint8_t> AllButEvery(int32_t period, int32_t layers) {
 }
 
 // What a family does that its metadata does not say.
-void Llama(Reader&, ModelConfig&) {}
+void Llama(Reader& reader, ModelConfig& config) {
+  ReadExperts(reader, /*normalise=*/true, config);  // Mixtral
+}
 
 void SmolLm3(Reader&, ModelConfig& config) { config.rope_layers = AllButEvery(4, config.layers); }
 
 void Halves(Reader&, ModelConfig& config) { config.rope_pairing = RopePairing::kHalves; }
+
+void Qwen3Moe(Reader& reader, ModelConfig& config) {
+  Halves(reader, config);
+  ReadExperts(reader, /*normalise=*/true, config);
+}
+
+void DeepSeek2(Reader& reader, ModelConfig& config) {
+  ReadExperts(reader, /*normalise=*/false, config);
+  MlaConfig& mla = config.mla;
+  mla.kv_lora = reader.Count("attention.kv_lora_rank");
+  mla.q_lora = reader.Count("attention.q_lora_rank", 0);
+  // Newer files describe the latent cache by key_length, and heads by key_length_mla.
+  config.head_dim = reader.Count("attention.key_length_mla", config.head_dim);
+  mla.v_dim = reader.Count("attention.value_length", config.head_dim);
+  mla.v_dim = reader.Count("attention.value_length_mla", mla.v_dim);
+  mla.nope_dim = config.head_dim - config.rope_dim;
+  config.kv_heads = config.heads;
+  RopeScaling& scaling = config.rope_scaling;
+  if (scaling.kind != Kind::kYarn) return;
+  // 0.1 mscale, one for both: cosines and sines keep their size, scores do not.
+  scaling.mscale = scaling.mscale_all_dim =
+      10 * reader.Real("rope.scaling.yarn_log_multiplier", 0.0f);
+  if (scaling.mscale == 0) scaling.attention_factor = 1;
+}
 
 void Granite(Reader& reader, ModelConfig& config) {
   config.embedding_scale = reader.Real("embedding_scale", 1.0f);
@@ -200,6 +261,8 @@ constexpr Family kFamilies[] = {
     {"smollm3", NormKind::kRms, SmolLm3},
     {"qwen2", NormKind::kRms, Halves},
     {"qwen3", NormKind::kRms, Halves},
+    {"qwen3moe", NormKind::kRms, Qwen3Moe},
+    {"deepseek2", NormKind::kRms, DeepSeek2},
     {"granite", NormKind::kRms, Granite},
     {"phi3", NormKind::kRms, Halves},
     {"starcoder2", NormKind::kLayer, StarCoder2},
@@ -229,9 +292,6 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   config.norm = family->norm;
   Reader reader(file, config.architecture);
   config.name = reader.Text("general.name");
-  if (reader.Count("expert_count", 0) > 0) {
-    return Unimplemented("{}: mixtures of experts are not supported", reader.Key("expert_count"));
-  }
   config.layers = reader.Count("block_count");
   config.hidden = reader.Count("embedding_length");
   config.ffn = reader.Count("feed_forward_length");
@@ -240,7 +300,6 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   config.kv_heads = reader.Count("attention.head_count_kv", config.heads);
   const int32_t quotient = config.heads > 0 ? config.hidden / config.heads : 0;
   config.head_dim = reader.Count("attention.key_length", quotient);
-  const int32_t value_dim = reader.Count("attention.value_length", config.head_dim);
   config.norm_eps = reader.Real(config.norm == NormKind::kRms ? "attention.layer_norm_rms_epsilon"
                                                               : "attention.layer_norm_epsilon");
   config.attention_scale = reader.Real("attention.scale", 0.0f);
@@ -249,10 +308,6 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   config.rope_base = reader.Real("rope.freq_base", 10000.0f);
   ReadRopeScaling(file, reader, config);
   WEFT_RETURN_IF_ERROR(reader.status());
-  if (value_dim != config.head_dim) {
-    return Unimplemented("{}: {} differs from key_length {}, which is not supported",
-                         reader.Key("attention.value_length"), value_dim, config.head_dim);
-  }
   if (config.layers > kMaxLayers) {
     return InvalidArgument("{}: expected at most {}, found {}", reader.Key("block_count"),
                            kMaxLayers, config.layers);
@@ -268,6 +323,16 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   config.qk_norm = has("attn_q_norm.weight");
   config.tied_embeddings = file.FindTensor("output.weight") == nullptr;
   family->complete(reader, config);
+  const bool latent = config.mla.kv_lora > 0;
+  const int32_t value_dim = reader.Count("attention.value_length", config.head_dim);
+  if (!latent && value_dim != config.head_dim) {
+    return Unimplemented("{}: {} differs from key_length {}, which is not supported",
+                         reader.Key("attention.value_length"), value_dim, config.head_dim);
+  }
+  if (reader.Count("expert_count", 0) != config.moe.experts) {
+    return Unimplemented("{}: architecture {} has no mixture of experts here",
+                         reader.Key("expert_count"), arch);
+  }
   WEFT_ASSIGN_OR_RETURN(config.vocab, VocabularySize(file, reader));
   WEFT_RETURN_IF_ERROR(reader.status());
   WEFT_RETURN_IF_ERROR(config.Validate());

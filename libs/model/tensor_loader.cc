@@ -1,6 +1,7 @@
 #include "libs/model/tensor_loader.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "libs/base/status.h"
 
@@ -101,13 +102,44 @@ absl::Status TensorLoader::Stack(const std::string& name, int64_t count, int64_t
   return absl::OkStatus();
 }
 
+absl::Status TensorLoader::SplitKvB(const std::string& k, const std::string& v,
+                                    const ModelConfig& config, Weight& out) {
+  const MlaConfig& mla = config.mla;
+  const int64_t heads = config.heads;
+  const int64_t lora = mla.kv_lora;
+  WEFT_ASSIGN_OR_RETURN(const Tensor* keys, Find(k, {mla.nope_dim, lora, heads}));
+  WEFT_ASSIGN_OR_RETURN(const Tensor* values, Find(v, {lora, mla.v_dim, heads}));
+  const int64_t rows = heads * (mla.nope_dim + mla.v_dim);
+  auto memory = std::make_shared<std::vector<float>>(static_cast<size_t>(rows * lora));
+  std::vector<float> key(static_cast<size_t>(lora * mla.nope_dim));
+  float* to = memory->data();
+  for (int64_t h = 0; h < heads; ++h) {
+    const auto k_elements = static_cast<int64_t>(key.size());
+    const uint8_t* source = keys->data + *BytesFor(keys->type, h * k_elements);
+    WEFT_CHECK(Dequantize(keys->type, source, k_elements, key.data()));
+    for (int64_t row = 0; row < mla.nope_dim; ++row) {
+      for (int64_t i = 0; i < lora; ++i) *to++ = key[static_cast<size_t>(i * mla.nope_dim + row)];
+    }
+    const int64_t v_elements = lora * mla.v_dim;
+    source = values->data + *BytesFor(values->type, h * v_elements);
+    WEFT_CHECK(Dequantize(values->type, source, v_elements, to));
+    to += v_elements;
+  }
+  Weight raw;
+  raw.rows = rows;
+  raw.cols = lora;
+  raw.raw = reinterpret_cast<const uint8_t*>(memory->data());
+  raw.owner = std::shared_ptr<const uint8_t>(memory, raw.raw);
+  return Prepare(raw, k, out);
+}
+
 absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, Weight& out) {
   WEFT_ASSIGN_OR_RETURN(out, table_.prepare(raw, name, context_));
   const uint64_t bytes = *BytesFor(raw.type, raw.rows * raw.cols);
   elements_[raw.type] += raw.rows * raw.cols;
   if (out.packed != nullptr) {
     packed_bytes_ += out.packed_bytes;
-    tensors_.Release(raw.raw, bytes);
+    if (raw.owner == nullptr) tensors_.Release(raw.raw, bytes);
   }
   done_bytes_ += bytes;
   if (source_.progress) {

@@ -51,6 +51,12 @@ class TensorLoader {
   absl::Status Stack(const std::string& name, int64_t count, int64_t rows, int64_t cols,
                      std::vector<Weight>& out);
 
+  // Latent attention's expansion [heads * (nope_dim + v_dim), kv_lora] out of the two tensors that
+  // newer GGUF files have in its place: `k` [heads][kv_lora, nope_dim], transposed, and `v`
+  // [heads][v_dim, kv_lora]. As fp32, because a transposed block format would have to be rounded.
+  absl::Status SplitKvB(const std::string& k, const std::string& v, const ModelConfig& config,
+                        Weight& out);
+
   // kUnimplemented when the source has a tensor that nobody asked for: the model would be computed
   // without it.
   absl::Status NothingElse(std::string_view architecture) const;

@@ -139,7 +139,11 @@ class LayerLoader {
         Linear("attn_kv_a_mqa", mla.kv_lora + config_.rope_dim, hidden, false, out.kv_a));
     WEFT_RETURN_IF_ERROR(Vector("attn_kv_a_norm", mla.kv_lora, out.kv_a_norm));
     const int64_t kv = static_cast<int64_t>(config_.heads) * (mla.nope_dim + mla.v_dim);
-    return Linear("attn_kv_b", kv, mla.kv_lora, false, out.kv_b);
+    if (loader_.Has(Name("attn_kv_b", "weight")) || !loader_.Has(Name("attn_k_b", "weight"))) {
+      return Linear("attn_kv_b", kv, mla.kv_lora, false, out.kv_b);
+    }
+    return loader_.SplitKvB(Name("attn_k_b", "weight"), Name("attn_v_b", "weight"), config_,
+                            out.kv_b.matrix);
   }
 
   TensorLoader& loader_;

@@ -152,15 +152,27 @@ TEST_CASE("What is not supported says so", "[model]") {
   TinyModel other;
   other.architecture = "mamba";
   RequireMentions(ErrorOf(other), {"UNIMPLEMENTED", "general.architecture", "mamba"});
-  TinyModel experts;
-  experts.overrides["expert_count"] = 8;
-  RequireMentions(ErrorOf(experts), {"UNIMPLEMENTED", "expert_count"});
   TinyModel scaling;
   scaling.texts["rope.scaling.type"] = "spiral";
   RequireMentions(ErrorOf(scaling), {"UNIMPLEMENTED", "rope.scaling.type", "spiral"});
   TinyModel values;
   values.overrides["attention.value_length"] = 32;
   RequireMentions(ErrorOf(values), {"UNIMPLEMENTED", "attention.value_length"});
+}
+
+TEST_CASE("A mixture of experts that does not add up is refused by name", "[model]") {
+  TinyModel experts;
+  experts.overrides["expert_count"] = 8;
+  RequireMentions(ErrorOf(experts), {"llama.expert_used_count"});
+  experts.overrides["expert_used_count"] = 9;
+  RequireMentions(ErrorOf(experts), {"llama.expert_used_count", "[1, 8]", "9"});
+  experts.overrides["expert_used_count"] = 2;
+  RequireMentions(ErrorOf(experts), {"blk.0.ffn_gate_inp.weight", "missing", "[256, 8]"});
+  experts.overrides["expert_gating_func"] = 7;
+  RequireMentions(ErrorOf(experts), {"UNIMPLEMENTED", "llama.expert_gating_func", "7"});
+  experts.overrides["expert_gating_func"] = 1;
+  experts.overrides["expert_group_count"] = 3;
+  RequireMentions(ErrorOf(experts), {"llama.expert_group_count", "3"});
 }
 
 TEST_CASE("Options out of range are refused by name", "[model]") {

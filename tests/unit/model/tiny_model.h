@@ -49,7 +49,8 @@ struct TinyModel {
     number("attention.head_count_kv", kv_heads);
     number("attention.key_length", head_dim);
     number("vocab_size", vocab);
-    for (const char* key : {"rope.dimension_count", "expert_count", "attention.value_length"}) {
+    for (const char* key : {"rope.dimension_count", "expert_count", "expert_used_count",
+                            "expert_gating_func", "expert_group_count", "attention.value_length"}) {
       if (overrides.count(key) > 0) number(key, 0);
     }
     if (!skip("attention.layer_norm_rms_epsilon")) {
