@@ -122,6 +122,10 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   WEFT_ASSIGN_OR_RETURN(const Isa isa, ResolveIsa(options.isa));
   state->config = std::move(source.config);
   state->config.LimitContext(options.context_length);
+  if (options.memory && !ref) {
+    const MemoryNeed need = EstimateMemory(state->config, *source.tensors, *options.memory);
+    WEFT_RETURN_IF_ERROR(CheckMemory(need, ReadAvailableMemory()));
+  }
   const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
   state->team = std::make_unique<ThreadTeam>(ThreadTeam::Options{.threads = threads});
   state->tensors = std::move(source.tensors);

@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
+#include "libs/model/memory.h"
 #include "libs/model/model_runner.h"
 #include "libs/tensor/dtype.h"
 
@@ -39,6 +41,10 @@ struct ModelOptions {
   // Tokens a sequence may have; 0, or more than the model's own: the model's. Models with LongRoPE
   // use their short factors when this is within their first training.
   int32_t context_length = 0;
+
+  // When set, loading begins only if weights, KV cache and activations fit the memory that is left:
+  // RESOURCE_EXHAUSTED with the numbers otherwise. kCpu only.
+  std::optional<MemoryPlan> memory = std::nullopt;
 
   // Called while loading, from the loading thread, with a fraction in [0, 1]. May be empty.
   std::function<void(double)> progress = nullptr;

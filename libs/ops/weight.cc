@@ -176,4 +176,13 @@ absl::StatusOr<Weight> Repack(const Weight& raw, std::string_view name, ThreadTe
   return out;
 }
 
+std::optional<uint64_t> PackedBytes(DType type, int64_t rows, int64_t cols) {
+  const absl::StatusOr<Layout> layout = LayoutFor(type, "");
+  if (!layout.ok() || rows < 1 || cols < 1 || cols % BlockSize(type) != 0) return std::nullopt;
+  // Far below where a product overflows: no layout has more than 4 bytes per weight and offset.
+  if (rows > INT64_MAX / 128 / cols) return std::nullopt;
+  const int64_t groups = (rows + kGroupRows - 1) / kGroupRows;
+  return static_cast<uint64_t>(groups) * static_cast<uint64_t>(cpu::GroupBytes(*layout, cols));
+}
+
 }  // namespace weft

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "libs/ops/kernels.h"
@@ -36,5 +37,8 @@ struct Weight {
 // types that are not supported; kResourceExhausted without memory.
 absl::StatusOr<Weight> Repack(const Weight& raw, std::string_view name, ThreadTeam& team,
                               PageArena& arena);
+
+// Bytes of the repacked form of a matrix; nothing for types and shapes that Repack refuses.
+std::optional<uint64_t> PackedBytes(DType type, int64_t rows, int64_t cols);
 
 }  // namespace weft

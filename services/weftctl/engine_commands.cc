@@ -79,9 +79,12 @@ absl::StatusOr<int> Run(const RunFlags& flags) {
   ModelOptions model_options;
   model_options.threads = flags.threads;
   model_options.isa = flags.isa;
-  WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Load(flags.model, model_options));
   engine::EngineOptions engine_options;
   engine_options.max_sequences = 1;
+  model_options.memory = MemoryPlan{.kv_bytes = engine_options.kv_bytes,
+                                    .sequences = engine_options.max_sequences,
+                                    .step_rows = engine_options.token_budget};
+  WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Load(flags.model, model_options));
   engine_options.prefix_cache = false;
   WEFT_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine,
                         engine::Engine::Create(std::move(model), engine_options));

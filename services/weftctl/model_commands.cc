@@ -1,4 +1,4 @@
-// quantize: model files, without running them.
+// quantize, inspect: model files, without running them.
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +14,7 @@
 #include "libs/model/gguf_source.h"
 #include "libs/quantize/quantize_model.h"
 #include "services/weftctl/commands.h"
+#include "services/weftctl/inspect.h"
 #include "services/weftctl/progress_bar.h"
 
 namespace weft::ctl {
@@ -86,6 +87,19 @@ absl::StatusOr<int> RunQuantize(const QuantizeFlags& flags) {
   return 0;
 }
 
+struct InspectFlags {
+  std::string model;
+  bool all = false;
+  bool json = false;
+};
+
+absl::StatusOr<int> RunInspect(const InspectFlags& flags) {
+  WEFT_ASSIGN_OR_RETURN(const InspectedModel model, OpenForInspection(flags.model));
+  const std::string out = flags.json ? InspectionJson(model) : InspectionText(model, flags.all);
+  std::fwrite(out.data(), 1, out.size(), stdout);
+  return 0;
+}
+
 }  // namespace
 
 void AddModelCommands(CLI::App& app, Commands& commands) {
@@ -103,6 +117,15 @@ void AddModelCommands(CLI::App& app, Commands& commands) {
   quantize->add_flag("--pure", flags->pure, "the type for every matrix, no mix");
   quantize->add_flag("--quiet", flags->quiet, "print nothing when all went well");
   commands.push_back({quantize, [flags] { return RunQuantize(*flags); }});
+
+  auto inspect_flags = std::make_shared<InspectFlags>();
+  auto* inspect =
+      app.add_subcommand("inspect", "what is in a model: sizes, types, the memory it takes");
+  inspect->add_option("model", inspect_flags->model, "GGUF file, or folder of safetensors")
+      ->required();
+  inspect->add_flag("--all", inspect_flags->all, "every metadata entry and tensor too");
+  inspect->add_flag("--json", inspect_flags->json, "for programs, with everything");
+  commands.push_back({inspect, [inspect_flags] { return RunInspect(*inspect_flags); }});
 }
 
 }  // namespace weft::ctl

@@ -21,6 +21,9 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
   model_options.isa = config.isa;
   model_options.threads = config.threads;
   model_options.progress = progress;
+  model_options.memory = MemoryPlan{.kv_bytes = config.kv_bytes,
+                                    .sequences = static_cast<int32_t>(config.max_sequences),
+                                    .step_rows = static_cast<int32_t>(config.token_budget)};
   WEFT_ASSIGN_OR_RETURN(auto model, Model::Load(entry.path, model_options));
   host->isa_ = model->isa();
   host->threads_ = model->threads();
