@@ -1,1 +1,0 @@
-set(weft_fuzz_deps_inspect weft::inspect nlohmann_json::nlohmann_json)
