@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -98,8 +99,32 @@ TEST_CASE("Supervisor restarts a service that was killed", "[supervise]") {
   CHECK(log.find("starting again in 500 ms") != std::string::npos);
 }
 
+// SIGTERM stays blocked in this thread and in those it starts meanwhile: only the supervisor is to
+// take it. What nobody took is gone at the end.
+class TermBlocked {
+ public:
+  TermBlocked() {
+    sigemptyset(&term_);
+    sigaddset(&term_, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &term_, &before_);
+  }
+  ~TermBlocked() {
+    const timespec now{};
+    while (sigtimedwait(&term_, nullptr, &now) == SIGTERM) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  TermBlocked(const TermBlocked&) = delete;
+  TermBlocked& operator=(const TermBlocked&) = delete;
+
+ private:
+  sigset_t term_;
+  sigset_t before_;
+};
+
 TEST_CASE("Supervisor restarts a service that says it is not healthy", "[supervise]") {
   Folder folder;
+  const TermBlocked blocked;
   std::atomic<bool> healthy{true};
   http::AdminCallbacks callbacks;
   callbacks.healthy = [&](std::string*) { return healthy.load(); };
