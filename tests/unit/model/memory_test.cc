@@ -1,10 +1,36 @@
 #include "libs/model/memory.h"
 
 #include "libs/base/status.h"
+#include "libs/gguf/gguf.h"
+#include "libs/model/gguf_source.h"
+#include "libs/model/model.h"
 #include "tests/support/catch.h"
+#include "tests/unit/model/tiny_model.h"
 
 namespace weft {
 namespace {
+
+using test::TinyModel;
+
+TEST_CASE("The estimate of the weights is what loading takes", "[model]") {
+  for (const bool tied : {true, false}) {
+    for (const DType type : {DType::kF32, DType::kF16, DType::kQ4_1, DType::kQ8_0, DType::kQ6_K}) {
+      INFO(Name(type));
+      TinyModel tiny;
+      tiny.type = type;
+      tiny.tied = tied;
+      const auto file = GgufFile::FromBytes(tiny.Bytes()).value();
+      const auto config = ModelConfig::FromGguf(*file).value();
+      const MemoryNeed need =
+          EstimateMemory(config, GgufSource(file, false), {.kv_bytes = UINT64_MAX, .sequences = 3});
+      const auto model = Model::Load(file, {.threads = 1}).value();
+      const uint64_t norms = 4 * 256 * (2 * 2 + 1);
+      REQUIRE(need.weights == model->memory_bytes() + norms);
+      REQUIRE(need.kv == 3 * 512 * model->KvBytesPerBlock(16) / 16);
+      REQUIRE(need.scratch > 0);
+    }
+  }
+}
 
 TEST_CASE("A model that does not fit is refused before it is loaded, with the bytes", "[model]") {
   const MemoryNeed need{.weights = 700, .kv = 200, .scratch = 100};
@@ -15,6 +41,17 @@ TEST_CASE("A model that does not fit is refused before it is loaded, with the by
       Message(status) ==
       "not enough memory: 1000 bytes are needed (700 for weights, 200 for the KV cache, 100 for "
       "activations), 999 are available (/cgroup/memory.max)");
+
+  TinyModel tiny;
+  tiny.overrides["context_length"] = 1'000'000;
+  ModelOptions options{.threads = 1};
+  options.memory = MemoryPlan{.kv_bytes = UINT64_MAX, .sequences = 1'000'000'000};
+  options.progress = [](double) { FAIL("loading began"); };
+  const auto refused = Model::Load(GgufFile::FromBytes(tiny.Bytes()).value(), options);
+  REQUIRE(refused.status().code() == absl::StatusCode::kResourceExhausted);
+  options.progress = nullptr;
+  options.memory = MemoryPlan{.kv_bytes = 1 << 20};
+  REQUIRE(Model::Load(GgufFile::FromBytes(TinyModel().Bytes()).value(), options).ok());
 }
 
 }  // namespace
