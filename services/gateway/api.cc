@@ -39,6 +39,10 @@ void Generate(const DepsPtr& deps, const Call& call, ParseFn parse) {
   if (absl::Status status = ResolveModel(*deps->generation.scheduler, *request); !status.ok()) {
     return call.Fail(status);
   }
+  if (absl::Status status = CheckPriority(deps->limits, call.context().principal.get(), *request);
+      !status.ok()) {
+    return call.Fail(status);
+  }
   auto abandoned = std::make_shared<std::atomic<bool>>(false);
   std::unique_ptr<GenerationSink> sink;
   switch (request->kind) {
@@ -100,6 +104,20 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
                   .response = "Completion",
                   .streams = true},
                  handler(&ParseCompletionRequest)}));
+  WEFT_RETURN_IF_ERROR(
+      table.Add({"POST",
+                 "/infill",
+                 Access::kDeveloper,
+                 true,
+                 {.operation_id = "infill",
+                  .summary = "Writes what belongs between a prefix and a suffix",
+                  .description = "As llama.cpp's server and its editor plug-ins speak it, whole or "
+                                 "as a stream.",
+                  .tag = "Code generation",
+                  .request = "InfillRequest",
+                  .response = "InfillResponse",
+                  .streams = true},
+                 handler(&ParseInfillRequest)}));
   WEFT_RETURN_IF_ERROR(table.Add({"POST",
                                   "/generate",
                                   Access::kDeveloper,

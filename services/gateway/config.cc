@@ -154,6 +154,12 @@ void Bind(config::Binder& b, Config& c) {
   b.Text("default_model", &c.limits.default_model,
          "model of /generate and /predict when none is named; empty = the first one loaded");
   b.Int("max_choices", &c.limits.max_choices, 1, 128, "largest n of one request");
+  b.Int("max_prompts", &c.limits.max_prompts, 1, 1024, "largest number of prompts of one request");
+  b.Choice("developer_priority", &c.limits.developer_priority,
+           {{"low", -1}, {"normal", 0}, {"high", 1}},
+           "the highest priority that keys of the role developer may ask for");
+  b.Choice("prefix_cache", &c.salt_by_tenant, {{"shared", false}, {"tenant", true}},
+           "who shares cached beginnings of prompts: everybody, or the keys of one tenant");
   b.Int("max_prompt_characters", &c.limits.max_prompt_characters, 1, int64_t{1} << 30,
         "longest prompt, or messages together");
   b.Int("generate_max_prompt_characters", &c.limits.generate_max_prompt_characters, 1,

@@ -62,6 +62,7 @@ struct Config {
   AuthGuardOptions failed_auth;
 
   RequestLimits limits;
+  bool salt_by_tenant = false;
   std::chrono::milliseconds request_timeout{600'000};
   std::chrono::milliseconds drain_timeout{25'000};
   CorsSettings cors;

@@ -41,38 +41,56 @@ absl::Status FromRequestError(const v1::RequestError& error, const GenerationReq
   return status;
 }
 
-std::string PromptText(const v1::Submit& submit) {
-  if (submit.has_prompt()) return submit.prompt();
-  std::string text;
-  for (const v1::ChatMessage& message : submit.chat().messages()) {
-    text += message.content();
-    text += '\n';
+// The texts that a request brings; `visit` may change them.
+template <typename Visit>
+void ForEachText(v1::Submit& input, const Visit& visit) {
+  if (input.has_prompt()) visit(*input.mutable_prompt());
+  if (input.has_chat()) {
+    for (v1::ChatMessage& message : *input.mutable_chat()->mutable_messages()) {
+      visit(*message.mutable_content());
+    }
   }
+  if (!input.has_fill_in()) return;
+  v1::FillIn& fill = *input.mutable_fill_in();
+  visit(*fill.mutable_prefix());
+  visit(*fill.mutable_suffix());
+  visit(*fill.mutable_middle());
+  for (v1::ExtraFile& file : *fill.mutable_extra()) visit(*file.mutable_text());
+}
+
+template <typename Visit>
+void ForEachText(GenerationRequest& request, const Visit& visit) {
+  ForEachText(request.submit, visit);
+  for (v1::Submit& input : request.inputs) ForEachText(input, visit);
+}
+
+bool HasText(GenerationRequest& request) {
+  bool any = false;
+  ForEachText(request, [&](const std::string&) { any = true; });
+  return any;
+}
+
+std::string PromptText(GenerationRequest& request) {
+  std::string text;
+  ForEachText(request, [&](const std::string& part) { text.append(part).append("\n"); });
   return text;
 }
 
 // The texts of a prompt, which are cleaned apart.
-std::vector<std::string*> PromptParts(v1::Submit& submit) {
-  if (submit.has_prompt()) return {submit.mutable_prompt()};
+std::vector<std::string*> PromptParts(GenerationRequest& request) {
   std::vector<std::string*> parts;
-  for (v1::ChatMessage& message : *submit.mutable_chat()->mutable_messages()) {
-    parts.push_back(message.mutable_content());
-  }
+  ForEachText(request, [&](std::string& part) { parts.push_back(&part); });
   return parts;
 }
 
 // The offsets are those of PromptText.
-void RedactPrompt(std::span<const scan::Finding> findings, v1::Submit& submit) {
-  if (submit.has_prompt()) {
-    submit.set_prompt(scan::Redact(submit.prompt(), 0, findings));
-    return;
-  }
+void RedactPrompt(std::span<const scan::Finding> findings, GenerationRequest& request) {
   uint64_t begin = 0;
-  for (v1::ChatMessage& message : *submit.mutable_chat()->mutable_messages()) {
-    const uint64_t next = begin + message.content().size() + 1;
-    message.set_content(scan::Redact(message.content(), begin, findings));
+  ForEachText(request, [&](std::string& part) {
+    const uint64_t next = begin + part.size() + 1;
+    part = scan::Redact(part, begin, findings);
     begin = next;
-  }
+  });
 }
 
 std::string_view ReasonName(v1::FinishReason reason) {
@@ -101,6 +119,11 @@ struct Generation::Choice {
   ScannerClient::Stream stream = 0;
   std::optional<SteadyTime> waiting_since;  // for a verdict
   uint32_t tokens = 0;
+  uint32_t prompt_tokens = 0;
+  uint32_t cached_prompt_tokens = 0;
+  bool prompt_truncated = false;
+  std::chrono::milliseconds prompt_time{0};
+  std::chrono::milliseconds output_time{0};
   bool finished = false;  // by the scheduler; text may still be held
   bool scan_closed = false;
   v1::FinishReason reason = v1::FINISH_REASON_UNSPECIFIED;
@@ -115,6 +138,9 @@ class Generation::Sequence final : public SequenceSink, public ScanSink {
       : generation_(std::move(generation)), choice_(choice) {}
   void OnAccepted(const v1::Accepted& accepted) override {
     generation_->OnAccepted(choice_, accepted);
+  }
+  void OnPromptLogprobs(std::span<const v1::TokenLogprob* const> entries) override {
+    generation_->OnPromptLogprobs(choice_, entries);
   }
   void OnDelta(const Delta& delta) override { generation_->OnDelta(choice_, delta); }
   void OnFinished(const v1::Finished& finished) override {
@@ -150,8 +176,9 @@ Generation::Generation(const GenerationDeps& deps, GenerationRequest request,
       principal_(std::move(principal)),
       parent_(parent),
       arrived_(deps.clock->Now()),
-      output_kind_(request_.kind == ApiKind::kGenerate ? scan::TextKind::kCode
-                                                       : scan::TextKind::kOutput),
+      output_kind_(request_.kind == ApiKind::kGenerate || request_.kind == ApiKind::kInfill
+                       ? scan::TextKind::kCode
+                       : scan::TextKind::kOutput),
       sink_(std::move(sink)) {
   deps_.metrics->active_requests.Add(1);
   if (request_.prompt_truncated) deps_.metrics->prompts_truncated.Increment();
@@ -161,7 +188,7 @@ Generation::~Generation() { deps_.metrics->active_requests.Add(-1); }
 
 void Generation::Start() {
   const bool scan_prompt =
-      deps_.scanner != nullptr && !request_.submit.has_tokens() &&
+      deps_.scanner != nullptr && HasText(request_) &&
       !scan::NeverBeyond(deps_.scan->policy, scan::TextKind::kPrompt, scan::Action::kOff);
   if (!scan_prompt) {
     std::lock_guard lock(mutex_);
@@ -182,7 +209,7 @@ void Generation::ScanPrompt() {
     scan_span_ =
         deps_.tracer->Start("scan", {.parent = parent_, .kind = telemetry::SpanKind::kClient});
     subject.traceparent = scan_span_.traceparent();
-    text = PromptText(request_.submit);
+    text = PromptText(request_);
   }
   deps_.scanner->ScanText(
       subject, std::move(text),
@@ -248,7 +275,7 @@ absl::StatusOr<std::optional<std::vector<std::string>>> Generation::JudgePromptL
   if (!decision.redact.empty()) {
     std::vector<scan::Finding> redact;
     for (const size_t i : decision.redact) redact.push_back(findings[i]);
-    RedactPrompt(redact, request_.submit);
+    RedactPrompt(redact, request_);
     prompt_redacted_ = true;
   }
   if (decision.sanitize.empty()) return std::nullopt;
@@ -274,7 +301,7 @@ void Generation::SanitizePrompt(std::vector<std::string> keep_rules) {
     scan_span_ =
         deps_.tracer->Start("sanitize", {.parent = parent_, .kind = telemetry::SpanKind::kClient});
     subject.traceparent = scan_span_.traceparent();
-    for (std::string* text : PromptParts(request_.submit)) parts.push_back(*text);
+    for (std::string* text : PromptParts(request_)) parts.push_back(*text);
   }
   deps_.scanner->Sanitize(
       subject, std::move(parts), std::move(keep_rules),
@@ -298,7 +325,7 @@ void Generation::OnPromptSanitized(absl::StatusOr<std::vector<std::string>> part
       return;
     }
     scan_span_.End();
-    const std::vector<std::string*> texts = PromptParts(request_.submit);
+    const std::vector<std::string*> texts = PromptParts(request_);
     for (size_t i = 0; i < texts.size(); ++i) *texts[i] = std::move((*parts)[i]);
     if (prompt_cleanings_++ == 0) deps_.metrics->prompts_sanitized.Increment();
   }
@@ -312,30 +339,50 @@ void Generation::SubmitLocked() {
   submit.set_request_id(request_id_);
   submit.set_traceparent(schedule_span_.traceparent());
   submit.set_share_key(principal_ ? principal_->tenant : std::string());
+  if (deps_.salt_by_tenant && principal_) submit.set_kv_salt(principal_->tenant);
   submit.mutable_timeout()->set_seconds(
       std::chrono::duration_cast<std::chrono::seconds>(deps_.request_timeout).count());
   const OutputGate::Mode mode = deps_.scanner == nullptr
                                     ? OutputGate::Mode::kOpen
                                     : OutputGate::ModeFor(deps_.scan->policy, output_kind_);
-  for (uint32_t i = 0; i < request_.choices; ++i) {
+  const uint32_t sequences = request_.sequences();
+  for (uint32_t i = 0; i < sequences; ++i) {
     auto choice = std::make_unique<Choice>(*deps_.scan, output_kind_, mode);
     choice->index = i;
     choices_.push_back(std::move(choice));
   }
-  open_choices_ = request_.choices;
-  for (uint32_t i = 0; i < request_.choices && !over_; ++i) {
-    submit.set_choice(i);
+  open_choices_ = sequences;
+  for (uint32_t i = 0; i < sequences && !over_; ++i) {
+    submit.set_choice(i % request_.best_of);
+    if (!request_.inputs.empty() && i % request_.best_of == 0) {
+      v1::Submit& input = request_.inputs[i / request_.best_of];
+      if (input.has_prompt()) {
+        submit.set_prompt(input.prompt());
+      } else {
+        *submit.mutable_tokens() = input.tokens();
+      }
+    }
     choices_[i]->ticket =
         deps_.scheduler->Submit(submit, std::make_shared<Sequence>(shared_from_this(), i));
   }
 }
 
-void Generation::OnAccepted(uint32_t, const v1::Accepted& accepted) {
+void Generation::OnAccepted(uint32_t index, const v1::Accepted& accepted) {
   std::lock_guard lock(mutex_);
   if (over_) return;
   model_version_ = accepted.model_version();
-  usage_.set_prompt_tokens(static_cast<uint32_t>(accepted.prompt_ids_size()));
+  choices_[index]->prompt_tokens = static_cast<uint32_t>(accepted.prompt_ids_size());
+  choices_[index]->prompt_truncated = accepted.truncated();
   BeginLocked();
+  if (request_.submit.want_prompt_text()) sink_->OnPromptText(index, accepted.prompt_text());
+}
+
+void Generation::OnPromptLogprobs(uint32_t index,
+                                  std::span<const v1::TokenLogprob* const> entries) {
+  std::lock_guard lock(mutex_);
+  if (over_ || choices_[index]->over) return;
+  BeginLocked();
+  sink_->OnPromptLogprobs(index, entries);
 }
 
 void Generation::BeginLocked() {
@@ -392,9 +439,11 @@ void Generation::OnFinished(uint32_t index, const v1::Finished& finished) {
                           : Internal("the scheduler ended the request without a reason"));
   }
   BeginLocked();
-  if (finished.usage().prompt_tokens() > 0)
-    usage_.set_prompt_tokens(finished.usage().prompt_tokens());
-  if (index == 0) usage_.set_cached_prompt_tokens(finished.usage().cached_prompt_tokens());
+  if (finished.usage().prompt_tokens() > 0) choice.prompt_tokens = finished.usage().prompt_tokens();
+  choice.cached_prompt_tokens = finished.usage().cached_prompt_tokens();
+  choice.prompt_time = std::chrono::milliseconds(
+      finished.first_token_ms() > 0 ? finished.first_token_ms() : finished.total_ms());
+  choice.output_time = std::chrono::milliseconds(finished.total_ms()) - choice.prompt_time;
   choice.tokens = std::max(choice.tokens, finished.usage().completion_tokens());
   choice.finished = true;
   choice.reason = finished.reason();
@@ -470,6 +519,12 @@ void Generation::EndChoiceLocked(Choice& choice, v1::FinishReason reason) {
   end.choice = choice.index;
   end.reason = reason;
   end.stop_string = choice.stop_string;
+  end.prompt_truncated = choice.prompt_truncated || request_.prompt_truncated;
+  end.prompt_tokens = choice.prompt_tokens;
+  end.cached_prompt_tokens = choice.cached_prompt_tokens;
+  end.completion_tokens = choice.tokens;
+  end.prompt_time = choice.prompt_time;
+  end.output_time = choice.output_time;
   end.findings = choice.gate.reported();
   if (reason == v1::FINISH_REASON_CONTENT_FILTER) end.blocked_by = &choice.gate.blocked_by();
   choice.reason = reason;
@@ -523,9 +578,16 @@ void Generation::Tick() {
 
 Totals Generation::TotalsLocked() const {
   Totals totals;
-  totals.usage = usage_;
-  uint32_t completion = 0;
-  for (const auto& choice : choices_) completion += choice->tokens;
+  // A prompt counts once, however many answers it has.
+  uint32_t prompt = 0, cached = 0, completion = 0;
+  for (const auto& choice : choices_) {
+    completion += choice->tokens;
+    if (choice->index % request_.best_of != 0) continue;
+    prompt += choice->prompt_tokens;
+    cached += choice->cached_prompt_tokens;
+  }
+  totals.usage.set_prompt_tokens(prompt);
+  totals.usage.set_cached_prompt_tokens(cached);
   totals.usage.set_completion_tokens(completion);
   totals.model_version = model_version_;
   totals.prompt_findings = prompt_findings_;

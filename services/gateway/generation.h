@@ -44,12 +44,19 @@ struct GenerationDeps {
   telemetry::Tracer* tracer = nullptr;
   Clock* clock = nullptr;
   std::chrono::milliseconds request_timeout{600'000};
+  bool salt_by_tenant = false;  // tenants never share cached prefixes
 };
 
 struct ChoiceEnd {
   uint32_t choice = 0;
   v1::FinishReason reason = v1::FINISH_REASON_UNSPECIFIED;
   std::string stop_string;
+  bool prompt_truncated = false;
+  uint32_t prompt_tokens = 0;
+  uint32_t cached_prompt_tokens = 0;
+  uint32_t completion_tokens = 0;
+  std::chrono::milliseconds prompt_time{0};  // of the queue and the prompt
+  std::chrono::milliseconds output_time{0};
   const scan::Finding* blocked_by = nullptr;  // with CONTENT_FILTER
   std::span<const scan::Finding> findings;    // of the output, that the policy reports
 };
@@ -70,6 +77,12 @@ class GenerationSink {
   virtual ~GenerationSink() = default;
   // The request was admitted; output comes from now on.
   virtual void OnBegin(const Totals& so_far) = 0;
+  // A choice's prompt as the model's tokens spell it, when the request wants its text. Before its
+  // other calls.
+  virtual void OnPromptText(uint32_t /*choice*/, std::string_view /*text*/) {}
+  // Of the prompt's tokens, in order; before the choice's pieces.
+  virtual void OnPromptLogprobs(uint32_t /*choice*/,
+                                std::span<const v1::TokenLogprob* const> /*entries*/) {}
   virtual void OnPiece(uint32_t choice, const OutputGate::Piece& piece) = 0;
   virtual void OnChoiceEnd(const ChoiceEnd& end) = 0;
   virtual void OnDone(const Totals& totals) = 0;
@@ -119,6 +132,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   bool PromptScanFailedLocked(const absl::Status& status);
   void SubmitLocked();
   void OnAccepted(uint32_t choice, const v1::Accepted& accepted);
+  void OnPromptLogprobs(uint32_t choice, std::span<const v1::TokenLogprob* const> entries);
   void OnDelta(uint32_t choice, const Delta& delta);
   void OnFinished(uint32_t choice, const v1::Finished& finished);
   void OnVerdict(uint32_t choice, uint64_t clear, std::vector<scan::Finding> findings, bool closed);
@@ -156,7 +170,6 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   bool prompt_redacted_ = false;
   int prompt_cleanings_ = 0;
   std::string model_version_;
-  v1::Usage usage_;
 };
 
 }  // namespace weft::gateway

@@ -1,5 +1,6 @@
 #include "services/gateway/generation_request.h"
 
+#include <array>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -9,18 +10,144 @@
 #include "libs/scan/policy.h"
 #include "services/gateway/api_error.h"
 #include "services/gateway/param_reader.h"
+#include "services/gateway/request_params.h"
 
 namespace weft::gateway {
 namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kMaxTokens = 1 << 20;
 constexpr size_t kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
-constexpr size_t kMaxModelName = 256;
 constexpr size_t kMaxMessages = 2048;
-constexpr size_t kAnyLength = size_t{1} << 40;  // the body's limit holds
+
+void ReadStopTokens(ParamReader& r, v1::SamplingParams& sampling) {
+  const json* ids = r.Get("stop_token_ids");
+  if (ids == nullptr) return;
+  if (!ids->is_array() || ids->size() > 64) {
+    r.Fail(ParamError("stop_token_ids", "invalid_value",
+                      "Invalid 'stop_token_ids': expected an array of at most 64 token ids."));
+    return;
+  }
+  for (const json& id : *ids) {
+    if (!IsTokenId(id)) {
+      r.Fail(ParamError("stop_token_ids", "invalid_value",
+                        "Invalid 'stop_token_ids': token ids are integers from 0."));
+      return;
+    }
+    sampling.add_stop_token_ids(static_cast<uint32_t>(id.get<uint64_t>()));
+  }
+}
+
+constexpr std::array<std::pair<std::string_view, int32_t>, 3> kPriorities = {
+    {{"low", -1}, {"normal", 0}, {"high", 1}}};
+
+// A text, or an array of text parts joined.
+std::string ReadContent(ParamReader& r, const json& content) {
+  if (content.is_string()) return content.get<std::string>();
+  if (!content.is_array()) {
+    r.Fail(r.WrongType("content", "a string or an array of content parts", content));
+    return {};
+  }
+  std::string text;
+  for (size_t i = 0; i < content.size(); ++i) {
+    const std::string path = r.PathOf(fmt::format("content[{}]", i));
+    if (!content[i].is_object()) {
+      r.Fail(r.WrongType(fmt::format("content[{}]", i), "an object", content[i]));
+      return {};
+    }
+    ParamReader part(content[i], path);
+    const std::string type = part.RequiredText("type", 64);
+    if (part.ok() && type != "text") {
+      r.Fail(ParamError(path + ".type", "invalid_value",
+                        fmt::format("Invalid value for '{}.type': this server's models take only "
+                                    "'text' parts.",
+                                    path)));
+      return {};
+    }
+    text += part.RequiredText("text", kAnyLength);
+    r.Fail(part.Finish());
+  }
+  return text;
+}
+
+// What a chat template writes as it is, beside special tokens: not any text.
+bool IsRole(std::string_view role) {
+  return role == "system" || role == "user" || role == "assistant" || role == "tool";
+}
+constexpr size_t kMaxNameBytes = 64;
+
+void ReadMessage(const json& message, size_t index, v1::ChatMessage& out, absl::Status& status) {
+  const std::string path = fmt::format("messages[{}]", index);
+  if (!message.is_object()) {
+    status = ParamError(path, "invalid_type",
+                        fmt::format("Invalid type for '{}': expected an object.", path));
+    return;
+  }
+  ParamReader r(message, path);
+  std::string role = r.RequiredText("role", 64);
+  if (role == "developer") role = "system";  // the newer name of the same thing
+  if (r.ok() && !IsRole(role)) {
+    r.Fail(ParamError(path + ".role", "invalid_value",
+                      fmt::format("Invalid value for '{}.role': expected one of 'system', "
+                                  "'developer', 'user', 'assistant' and 'tool'.",
+                                  path)));
+  }
+  out.set_role(role);
+  out.set_name(r.Text("name", "", kMaxNameBytes));
+  if (role == "tool") r.RequiredText("tool_call_id", 256);
+  r.Refuse("tool_calls", "is not supported by this server's models");
+  r.Refuse("function_call", "is not supported by this server's models");
+  r.Refuse("audio", "is not supported by this server's models");
+  r.Ignore("refusal");
+  r.Ignore("annotations");  // so that an answer may be sent back as it came
+  if (const json* content = r.Get("content")) {
+    out.set_content(ReadContent(r, *content));
+  } else {
+    r.Fail(MissingParam(path + ".content"));
+  }
+  status = r.Finish();
+}
+
+void ReadChatExtras(ParamReader& r, v1::Submit& submit) {
+  constexpr std::string_view kNoTools = "is not supported by this server's models";
+  if (const json* tools = r.Get("tools");
+      tools != nullptr && !(tools->is_array() && tools->empty())) {
+    r.Fail(UnsupportedParam("tools", kNoTools));
+  }
+  if (const json* choice = r.Get("tool_choice");
+      choice != nullptr && *choice != "none" && *choice != "auto") {
+    r.Fail(UnsupportedParam("tool_choice", kNoTools));
+  }
+  r.Ignore("parallel_tool_calls");
+  for (const char* name : {"functions", "function_call", "audio", "prediction",
+                           "web_search_options", "reasoning_effort", "verbosity", "moderation"}) {
+    r.Refuse(name, kNoTools);
+  }
+  if (const json* format = r.Get("response_format")) {
+    if (!format->is_object() || format->value("type", json()) != "text") {
+      r.Fail(UnsupportedParam("response_format", "is supported with the type 'text' only"));
+    }
+  }
+  if (const json* modalities = r.Get("modalities");
+      modalities != nullptr && *modalities != json{"text"}) {
+    r.Fail(UnsupportedParam("modalities", "is supported as [\"text\"] only"));
+  }
+  if (const json* store = r.Get("store"); store != nullptr && *store != false) {
+    r.Fail(UnsupportedParam("store", "is not supported: nothing is stored"));
+  }
+  if (const json* tier = r.Get("service_tier"); tier != nullptr) {
+    if (*tier == "flex" || *tier == "priority") {
+      if (r.Get("priority") == nullptr) submit.set_priority(*tier == "flex" ? -1 : 1);
+    } else if (*tier != "auto" && *tier != "default") {
+      r.Fail(UnsupportedParam("service_tier",
+                              "is supported as 'auto', 'default', 'flex' and 'priority' only"));
+    }
+  }
+  for (const char* name : {"metadata", "safety_identifier", "prompt_cache_key"}) r.Ignore(name);
+}
+
+}  // namespace
 
 absl::Status NeedObject(const json& body) {
   if (body.is_object()) return absl::OkStatus();
@@ -103,25 +230,6 @@ bool IsTokenId(const json& value) {
   return value.is_number_integer() && value >= 0 && value <= UINT32_MAX;
 }
 
-void ReadStopTokens(ParamReader& r, v1::SamplingParams& sampling) {
-  const json* ids = r.Get("stop_token_ids");
-  if (ids == nullptr) return;
-  if (!ids->is_array() || ids->size() > 64) {
-    r.Fail(ParamError("stop_token_ids", "invalid_value",
-                      "Invalid 'stop_token_ids': expected an array of at most 64 token ids."));
-    return;
-  }
-  for (const json& id : *ids) {
-    if (!IsTokenId(id)) {
-      r.Fail(ParamError("stop_token_ids", "invalid_value",
-                        "Invalid 'stop_token_ids': token ids are integers from 0."));
-      return;
-    }
-    sampling.add_stop_token_ids(static_cast<uint32_t>(id.get<uint64_t>()));
-  }
-}
-
-// What chat and completions have in common, beside max_tokens and logprobs.
 void ReadSampling(ParamReader& r, const RequestLimits& limits, GenerationRequest& out) {
   v1::SamplingParams& s = *out.submit.mutable_sampling();
   s.set_temperature(static_cast<float>(r.Number("temperature", 1, 0, 2)));
@@ -141,6 +249,8 @@ void ReadSampling(ParamReader& r, const RequestLimits& limits, GenerationRequest
   ReadStop(r, out.submit);
   ReadLogitBias(r, s);
   out.choices = static_cast<uint32_t>(r.Integer("n", 1, 1, limits.max_choices));
+  out.best_of = out.choices;
+  ReadPriority(r, out.submit);
   out.stream = r.Bool("stream", false);
   if (const json* options = r.Get("stream_options")) {
     if (!options->is_object()) {
@@ -159,6 +269,15 @@ void ReadSampling(ParamReader& r, const RequestLimits& limits, GenerationRequest
   out.user = r.Text("user", "", 512);
 }
 
+void ReadPriority(ParamReader& r, v1::Submit& submit) {
+  const std::string name = r.Text("priority", "normal", 16);
+  for (const auto& [known, value] : kPriorities) {
+    if (name == known) return submit.set_priority(value);
+  }
+  r.Fail(ParamError("priority", "invalid_value",
+                    "Invalid value for 'priority': expected 'low', 'normal' or 'high'."));
+}
+
 void SetMaxTokens(GenerationRequest& out, std::optional<int64_t> given, int64_t fallback) {
   out.max_tokens_given = given.has_value();
   out.submit.mutable_sampling()->set_max_tokens(static_cast<uint32_t>(given.value_or(fallback)));
@@ -171,109 +290,6 @@ absl::Status CheckMinTokens(const GenerationRequest& request) {
                     fmt::format("Invalid 'min_tokens': {} is more than 'max_tokens', {}.",
                                 s.min_tokens(), s.max_tokens()));
 }
-
-// A text, or an array of text parts joined.
-std::string ReadContent(ParamReader& r, const json& content) {
-  if (content.is_string()) return content.get<std::string>();
-  if (!content.is_array()) {
-    r.Fail(r.WrongType("content", "a string or an array of content parts", content));
-    return {};
-  }
-  std::string text;
-  for (size_t i = 0; i < content.size(); ++i) {
-    const std::string path = r.PathOf(fmt::format("content[{}]", i));
-    if (!content[i].is_object()) {
-      r.Fail(r.WrongType(fmt::format("content[{}]", i), "an object", content[i]));
-      return {};
-    }
-    ParamReader part(content[i], path);
-    const std::string type = part.RequiredText("type", 64);
-    if (part.ok() && type != "text") {
-      r.Fail(ParamError(path + ".type", "invalid_value",
-                        fmt::format("Invalid value for '{}.type': this server's models take only "
-                                    "'text' parts.",
-                                    path)));
-      return {};
-    }
-    text += part.RequiredText("text", kAnyLength);
-    r.Fail(part.Finish());
-  }
-  return text;
-}
-
-// What a chat template writes as it is, beside special tokens: not any text.
-bool IsRole(std::string_view role) {
-  return role == "system" || role == "user" || role == "assistant" || role == "tool";
-}
-constexpr size_t kMaxNameBytes = 64;
-
-void ReadMessage(const json& message, size_t index, v1::ChatMessage& out, absl::Status& status) {
-  const std::string path = fmt::format("messages[{}]", index);
-  if (!message.is_object()) {
-    status = ParamError(path, "invalid_type",
-                        fmt::format("Invalid type for '{}': expected an object.", path));
-    return;
-  }
-  ParamReader r(message, path);
-  std::string role = r.RequiredText("role", 64);
-  if (role == "developer") role = "system";  // the newer name of the same thing
-  if (r.ok() && !IsRole(role)) {
-    r.Fail(ParamError(path + ".role", "invalid_value",
-                      fmt::format("Invalid value for '{}.role': expected one of 'system', "
-                                  "'developer', 'user', 'assistant' and 'tool'.",
-                                  path)));
-  }
-  out.set_role(role);
-  out.set_name(r.Text("name", "", kMaxNameBytes));
-  if (role == "tool") r.RequiredText("tool_call_id", 256);
-  r.Refuse("tool_calls", "is not supported by this server's models");
-  r.Refuse("function_call", "is not supported by this server's models");
-  r.Refuse("audio", "is not supported by this server's models");
-  r.Ignore("refusal");
-  r.Ignore("annotations");  // so that an answer may be sent back as it came
-  if (const json* content = r.Get("content")) {
-    out.set_content(ReadContent(r, *content));
-  } else {
-    r.Fail(MissingParam(path + ".content"));
-  }
-  status = r.Finish();
-}
-
-void RefuseChatExtras(ParamReader& r) {
-  constexpr std::string_view kNoTools = "is not supported by this server's models";
-  if (const json* tools = r.Get("tools");
-      tools != nullptr && !(tools->is_array() && tools->empty())) {
-    r.Fail(UnsupportedParam("tools", kNoTools));
-  }
-  if (const json* choice = r.Get("tool_choice");
-      choice != nullptr && *choice != "none" && *choice != "auto") {
-    r.Fail(UnsupportedParam("tool_choice", kNoTools));
-  }
-  r.Ignore("parallel_tool_calls");
-  for (const char* name : {"functions", "function_call", "audio", "prediction",
-                           "web_search_options", "reasoning_effort", "verbosity", "moderation"}) {
-    r.Refuse(name, kNoTools);
-  }
-  if (const json* format = r.Get("response_format")) {
-    if (!format->is_object() || format->value("type", json()) != "text") {
-      r.Fail(UnsupportedParam("response_format", "is supported with the type 'text' only"));
-    }
-  }
-  if (const json* modalities = r.Get("modalities");
-      modalities != nullptr && *modalities != json{"text"}) {
-    r.Fail(UnsupportedParam("modalities", "is supported as [\"text\"] only"));
-  }
-  if (const json* store = r.Get("store"); store != nullptr && *store != false) {
-    r.Fail(UnsupportedParam("store", "is not supported: nothing is stored"));
-  }
-  if (const json* tier = r.Get("service_tier");
-      tier != nullptr && *tier != "auto" && *tier != "default") {
-    r.Fail(UnsupportedParam("service_tier", "is supported as 'auto' and 'default' only"));
-  }
-  for (const char* name : {"metadata", "safety_identifier", "prompt_cache_key"}) r.Ignore(name);
-}
-
-}  // namespace
 
 absl::StatusOr<GenerationRequest> ParseChatRequest(const json& body, const RequestLimits& limits) {
   WEFT_RETURN_IF_ERROR(NeedObject(body));
@@ -290,14 +306,15 @@ absl::StatusOr<GenerationRequest> ParseChatRequest(const json& body, const Reque
                       "supported."));
   }
   SetMaxTokens(out, newer ? newer : older, kMaxTokens);
-  out.submit.mutable_sampling()->set_logprobs(r.Bool("logprobs", false));
+  out.show_logprobs = r.Bool("logprobs", false);
+  out.submit.mutable_sampling()->set_logprobs(out.show_logprobs);
   out.submit.mutable_sampling()->set_top_logprobs(
       static_cast<uint32_t>(r.Integer("top_logprobs", 0, 0, 20)));
   if (out.submit.sampling().top_logprobs() > 0 && !out.submit.sampling().logprobs()) {
     r.Fail(ParamError("top_logprobs", "invalid_value",
                       "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."));
   }
-  RefuseChatExtras(r);
+  ReadChatExtras(r, out.submit);
   const json* messages = r.Get("messages");
   if (messages == nullptr) {
     r.Fail(MissingParam("messages"));
@@ -329,61 +346,14 @@ absl::StatusOr<GenerationRequest> ParseChatRequest(const json& body, const Reque
   return out;
 }
 
-absl::StatusOr<GenerationRequest> ParseCompletionRequest(const json& body,
-                                                         const RequestLimits& limits) {
-  WEFT_RETURN_IF_ERROR(NeedObject(body));
-  GenerationRequest out;
-  out.kind = ApiKind::kCompletion;
-  ParamReader r(body, "");
-  out.submit.set_model(r.RequiredText("model", kMaxModelName));
-  ReadSampling(r, limits, out);
-  SetMaxTokens(out, r.OptionalInteger("max_tokens", 1, kMaxTokens).value_or(16), 16);
-  if (const auto logprobs = r.OptionalInteger("logprobs", 0, 20)) {
-    out.submit.mutable_sampling()->set_logprobs(true);
-    out.submit.mutable_sampling()->set_top_logprobs(static_cast<uint32_t>(*logprobs));
-  }
-  out.echo = r.Bool("echo", false);
-  if (out.echo && out.submit.sampling().logprobs()) {
-    r.Fail(UnsupportedParam("echo", "is not supported together with 'logprobs'"));
-  }
-  if (const auto best_of = r.OptionalInteger("best_of", 1, 128);
-      best_of && *best_of != static_cast<int64_t>(out.choices)) {
-    r.Fail(UnsupportedParam("best_of", "is supported only when it equals 'n'"));
-  }
-  r.Refuse("suffix", "is not supported by this server's models");
-  const json* prompt = r.Get("prompt");
-  if (prompt == nullptr) {
-    r.Fail(MissingParam("prompt"));
-  } else if (prompt->is_array() && prompt->size() == 1 && prompt->front().is_string()) {
-    out.submit.set_prompt(prompt->front().get<std::string>());
-  } else if (prompt->is_string()) {
-    out.submit.set_prompt(prompt->get<std::string>());
-  } else if (prompt->is_array() && !prompt->empty() && prompt->front().is_number()) {
-    for (const json& id : *prompt) {
-      if (!IsTokenId(id)) {
-        r.Fail(ParamError("prompt", "invalid_value",
-                          "Invalid 'prompt': token ids are integers from 0."));
-        break;
-      }
-      out.submit.mutable_tokens()->add_ids(static_cast<uint32_t>(id.get<uint64_t>()));
-    }
-    if (out.echo) r.Fail(UnsupportedParam("echo", "is not supported for a prompt of token ids"));
-  } else if (prompt->is_array() && prompt->size() > 1) {
-    r.Fail(UnsupportedParam("prompt",
-                            "with more than one prompt is not supported: send one request each"));
-  } else {
-    r.Fail(r.WrongType("prompt", "a string or an array of token ids", *prompt));
-  }
-  WEFT_RETURN_IF_ERROR(r.Finish());
-  if (out.submit.has_prompt()) {
-    WEFT_RETURN_IF_ERROR(LimitPrompt(static_cast<uint64_t>(limits.max_prompt_characters), limits,
-                                     "prompt", *out.submit.mutable_prompt(), out));
-    if (out.submit.prompt().empty()) {
-      return ParamError("prompt", "invalid_value", "Invalid 'prompt': it is empty.");
-    }
-  }
-  WEFT_RETURN_IF_ERROR(CheckMinTokens(out));
-  return out;
+absl::Status CheckPriority(const RequestLimits& limits, const identity::Principal* principal,
+                           const GenerationRequest& request) {
+  const bool admin = principal != nullptr && principal->role == identity::Role::kAdmin;
+  if (admin || request.submit.priority() <= limits.developer_priority) return absl::OkStatus();
+  const int64_t index = int64_t{limits.developer_priority} + 1;
+  return WithField(PermissionDenied("This API key may not ask for a priority above '{}'.",
+                                    kPriorities[static_cast<size_t>(index)].first),
+                   "priority");
 }
 
 absl::StatusOr<GenerationRequest> ParseGenerateRequest(const json& body,
@@ -470,6 +440,8 @@ absl::StatusOr<GenerationRequest> FromGrpc(const v1::GenerateRequest& request,
     return WithField(InvalidArgument("stop: at most {} strings", kMaxStops), "stop");
   }
   *out.submit.mutable_stop() = request.stop();
+  if (request.priority() == v1::PRIORITY_LOW) out.submit.set_priority(-1);
+  if (request.priority() == v1::PRIORITY_HIGH) out.submit.set_priority(1);
   switch (request.input_case()) {
     case v1::GenerateRequest::kPrompt:
       out.submit.set_prompt(request.prompt());
@@ -498,8 +470,26 @@ absl::StatusOr<GenerationRequest> FromGrpc(const v1::GenerateRequest& request,
       }
       break;
     }
+    case v1::GenerateRequest::kFillIn: {
+      *out.submit.mutable_fill_in() = request.fill_in();
+      v1::FillIn& fill = *out.submit.mutable_fill_in();
+      auto left = static_cast<uint64_t>(limits.max_prompt_characters);
+      const auto take = [&](std::string_view field, std::string& text) -> absl::Status {
+        WEFT_RETURN_IF_ERROR(LimitPrompt(left, limits, field, text, out));
+        left -= std::min(left, scan::CountCharacters(text));
+        return absl::OkStatus();
+      };
+      WEFT_RETURN_IF_ERROR(take("fill_in.prefix", *fill.mutable_prefix()));
+      WEFT_RETURN_IF_ERROR(take("fill_in.suffix", *fill.mutable_suffix()));
+      WEFT_RETURN_IF_ERROR(take("fill_in.middle", *fill.mutable_middle()));
+      for (v1::ExtraFile& file : *fill.mutable_extra()) {
+        WEFT_RETURN_IF_ERROR(take("fill_in.extra", *file.mutable_text()));
+      }
+      break;
+    }
     case v1::GenerateRequest::INPUT_NOT_SET:
-      return WithField(InvalidArgument("input: 'prompt' or 'chat' must be given"), "input");
+      return WithField(InvalidArgument("input: 'prompt', 'chat' or 'fill_in' must be given"),
+                       "input");
   }
   return out;
 }

@@ -191,6 +191,11 @@ class GrpcSink final : public GenerationSink {
     message.set_model(model_);
     reactor_->Queue(std::move(message));
   }
+  void OnPromptLogprobs(uint32_t, std::span<const v1::TokenLogprob* const> entries) override {
+    v1::GenerateResponse message;
+    for (const v1::TokenLogprob* entry : entries) *message.add_prompt_logprobs() = *entry;
+    reactor_->Queue(std::move(message));
+  }
   void OnPiece(uint32_t, const OutputGate::Piece& piece) override {
     if (piece.text.empty() && piece.token_ids.empty()) return;
     v1::GenerateResponse message;
@@ -228,6 +233,10 @@ void GenerateReactor::Begin(Entry entry, const v1::GenerateRequest& request) {
   auto parsed = FromGrpc(request, deps_->limits);
   if (!parsed.ok()) return End(parsed.status());
   if (absl::Status status = ResolveModel(*deps_->generation.scheduler, *parsed); !status.ok()) {
+    return End(status);
+  }
+  if (absl::Status status = CheckPriority(deps_->limits, entry.principal.get(), *parsed);
+      !status.ok()) {
     return End(status);
   }
   const telemetry::SpanContext parent = entry.span.context();

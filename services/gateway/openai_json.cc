@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <iterator>
 
 #include "libs/base/ids.h"
@@ -43,8 +44,13 @@ std::string_view ChunkTail(const AnswerFacts& f) {
   return f.include_usage ? ",\"usage\":null}" : "}";
 }
 
-// JSON has no infinity. OpenAI shows -9999 for what cannot be chosen.
+// JSON has no infinity. OpenAI shows -9999 for what cannot be chosen, and null for a prompt's first
+// token.
 void Number(std::string& out, float logprob) {
+  if (std::isnan(logprob)) {
+    out += "null";
+    return;
+  }
   fmt::format_to(std::back_inserter(out), "{:.6g}", logprob > -9999.0F ? logprob : -9999.0F);
 }
 
@@ -97,6 +103,10 @@ void CompletionLogprobs(std::string& out, std::span<const v1::TokenLogprob> entr
     offsets += comma + std::to_string(offset);
     offset += entry.text().size();
     tops += comma;
+    if (std::isnan(entry.logprob())) {
+      tops += "null";
+      continue;
+    }
     tops += '{';
     const int top = std::min(entry.top_logprobs_size(), entry.top_texts_size());
     std::vector<std::string_view> seen;  // two tokens may have the same text

@@ -39,6 +39,7 @@ std::string Event(std::string_view json);
 struct WholeChoice {
   std::string text;
   std::vector<v1::TokenLogprob> logprobs;
+  std::vector<v1::TokenLogprob> prompt_logprobs;
   bool with_logprobs = false;
   uint64_t text_offset = 0;
   v1::FinishReason reason = v1::FINISH_REASON_UNSPECIFIED;

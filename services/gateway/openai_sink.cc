@@ -1,10 +1,14 @@
 #include "services/gateway/openai_sink.h"
 
+#include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include "services/gateway/api_error.h"
+#include "services/gateway/infill_sink.h"
 #include "services/gateway/openai_json.h"
 
 namespace weft::gateway {
@@ -21,38 +25,57 @@ AnswerFacts FactsOf(const GenerationRequest& request, int64_t created) {
   return facts;
 }
 
+double MeanLogprob(const WholeChoice& choice) {
+  if (choice.logprobs.empty()) return -std::numeric_limits<double>::infinity();
+  double sum = 0;
+  for (const v1::TokenLogprob& entry : choice.logprobs) sum += entry.logprob();
+  return sum / static_cast<double>(choice.logprobs.size());
+}
+
 class StreamSink final : public GenerationSink {
  public:
   StreamSink(const Call& call, const GenerationRequest& request, int64_t created,
              std::shared_ptr<std::atomic<bool>> abandoned)
       : call_(call),
         facts_(FactsOf(request, created)),
-        with_logprobs_(request.submit.sampling().logprobs()),
-        echo_(request.echo ? request.submit.prompt() : std::string()),
-        offsets_(request.choices, request.submit.prompt().size()),
-        abandoned_(std::move(abandoned)) {}
+        with_logprobs_(request.show_logprobs),
+        echoes_(request.sequences()),
+        offsets_(request.sequences()),
+        abandoned_(std::move(abandoned)) {
+    for (uint32_t i = 0; i < request.sequences(); ++i) {
+      const std::string& prompt = request.PromptText(i / request.best_of);
+      offsets_[i] = prompt.size();
+      echoes_[i].wanted = request.echo;
+      if (request.echo) echoes_[i].text = prompt;
+    }
+  }
 
   void OnBegin(const Totals& so_far) override {
     begun_ = true;
     facts_.model_version = so_far.model_version;
-    http::Response head;
-    head.headers.Add("Content-Type", "text/event-stream; charset=utf-8");
-    head.headers.Add("Cache-Control", "no-cache");
-    head.headers.Add("X-Accel-Buffering", "no");  // proxies must not gather events
-    if (!so_far.prompt_findings.empty()) head.headers.Add("X-Weft-Scan", "flagged");
+    http::Response head = EventStreamHead(so_far);
     for (uint32_t i = 0; i < offsets_.size(); ++i) {
       if (facts_.chat) head.body += Event(RoleChunk(facts_, i));
-      if (!echo_.empty()) head.body += Event(TextChunk(facts_, i, echo_, {}, false, 0));
     }
     if (call_.StartStream(std::move(head))) return;
     abandoned_->store(true);
-    if (!call_.exchange().closed()) {
-      call_.Send(ServerError(503, "too_many_streams",
-                             "The server has too many streams. Please try again."));
-    }
+    if (!call_.exchange().closed()) call_.Send(TooManyStreams());
+  }
+
+  void OnPromptText(uint32_t choice, std::string_view text) override {
+    Echo& echo = echoes_[choice];
+    if (!echo.text.empty()) return;
+    echo.text = text;  // a prompt of token ids
+    offsets_[choice] = text.size();
+  }
+
+  void OnPromptLogprobs(uint32_t choice,
+                        std::span<const v1::TokenLogprob* const> entries) override {
+    for (const v1::TokenLogprob* entry : entries) echoes_[choice].logprobs.push_back(*entry);
   }
 
   void OnPiece(uint32_t choice, const OutputGate::Piece& piece) override {
+    WriteEcho(choice);
     const uint64_t offset = offsets_[choice];
     offsets_[choice] += piece.text.size();
     // A token without text (half a character, an end token) says nothing yet.
@@ -62,6 +85,7 @@ class StreamSink final : public GenerationSink {
   }
 
   void OnChoiceEnd(const ChoiceEnd& end) override {
+    WriteEcho(end.choice);
     call_.exchange().Write(Event(FinishChunk(facts_, end)));
   }
 
@@ -81,10 +105,25 @@ class StreamSink final : public GenerationSink {
   }
 
  private:
+  // The prompt before a choice's text, until it is written.
+  struct Echo {
+    bool wanted = false;
+    std::string text;
+    std::vector<v1::TokenLogprob> logprobs;
+  };
+
+  // With the first output: by then the prompt's log probabilities are there.
+  void WriteEcho(uint32_t choice) {
+    if (!std::exchange(echoes_[choice].wanted, false)) return;
+    const Echo echo = std::move(echoes_[choice]);
+    call_.exchange().Write(
+        Event(TextChunk(facts_, choice, echo.text, echo.logprobs, with_logprobs_, 0)));
+  }
+
   const Call call_;
   AnswerFacts facts_;
   const bool with_logprobs_;
-  const std::string echo_;
+  std::vector<Echo> echoes_;
   std::vector<uint64_t> offsets_;
   bool begun_ = false;
   const std::shared_ptr<std::atomic<bool>> abandoned_;
@@ -121,21 +160,68 @@ class WholeSink : public GenerationSink {
 class OpenAiWholeSink final : public WholeSink {
  public:
   OpenAiWholeSink(const Call& call, const GenerationRequest& request, int64_t created)
-      : WholeSink(call, request.choices), facts_(FactsOf(request, created)) {
-    for (WholeChoice& choice : choices_) {
-      choice.with_logprobs = request.submit.sampling().logprobs();
-      choice.text_offset = request.submit.prompt().size();
-      if (request.echo) choice.text = request.submit.prompt();
+      : WholeSink(call, request.sequences()),
+        facts_(FactsOf(request, created)),
+        n_(request.choices),
+        best_of_(request.best_of),
+        echo_(request.echo),
+        echoed_(request.sequences()) {
+    for (uint32_t i = 0; i < request.sequences(); ++i) {
+      WholeChoice& choice = choices_[i];
+      choice.with_logprobs = request.show_logprobs;
+      echoed_[i] = request.PromptText(i / best_of_);
+      choice.text_offset = echoed_[i].size();
     }
+  }
+  void OnPromptText(uint32_t index, std::string_view text) override {
+    if (!echoed_[index].empty()) return;
+    echoed_[index] = text;  // a prompt of token ids
+    choices_[index].text_offset = text.size();
+  }
+  void OnPromptLogprobs(uint32_t index, std::span<const v1::TokenLogprob* const> entries) override {
+    for (const v1::TokenLogprob* entry : entries) choices_[index].prompt_logprobs.push_back(*entry);
   }
   void OnDone(const Totals& totals) override {
     facts_.model_version = totals.model_version;
+    KeepBest();
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      if (echo_) choices_[i].text.insert(0, echoed_[i]);
+      if (choices_[i].prompt_logprobs.empty()) continue;
+      choices_[i].text_offset = 0;
+      std::vector<v1::TokenLogprob>& prompt = choices_[i].prompt_logprobs;
+      prompt.insert(prompt.end(), choices_[i].logprobs.begin(), choices_[i].logprobs.end());
+      choices_[i].logprobs.swap(prompt);
+    }
     call_.Send(
         Json(totals, WholeAnswer(facts_, choices_, totals.usage, WeftPromptExtension(totals))));
   }
 
  private:
+  // Of best_of choices of each prompt, the n whose tokens are the likeliest on average.
+  void KeepBest() {
+    if (n_ == best_of_) return;
+    std::vector<WholeChoice> kept;
+    std::vector<std::string> echoed;
+    for (size_t begin = 0; begin < choices_.size(); begin += best_of_) {
+      std::vector<size_t> order(best_of_);
+      std::iota(order.begin(), order.end(), begin);
+      std::stable_sort(order.begin(), order.end(), [this](size_t a, size_t b) {
+        return MeanLogprob(choices_[a]) > MeanLogprob(choices_[b]);
+      });
+      for (uint32_t i = 0; i < n_; ++i) {
+        kept.push_back(std::move(choices_[order[i]]));
+        echoed.push_back(std::move(echoed_[order[i]]));
+      }
+    }
+    choices_.swap(kept);
+    echoed_.swap(echoed);
+  }
+
   AnswerFacts facts_;
+  const uint32_t n_;
+  const uint32_t best_of_;
+  const bool echo_;
+  std::vector<std::string> echoed_;  // the prompts, by choice
 };
 
 nlohmann::ordered_json Parsed(const std::string& json) {
@@ -171,9 +257,25 @@ class PredictSink final : public WholeSink {
 
 }  // namespace
 
+http::Response EventStreamHead(const Totals& so_far) {
+  http::Response head;
+  head.headers.Add("Content-Type", "text/event-stream; charset=utf-8");
+  head.headers.Add("Cache-Control", "no-cache");
+  head.headers.Add("X-Accel-Buffering", "no");  // proxies must not gather events
+  if (!so_far.prompt_findings.empty()) head.headers.Add("X-Weft-Scan", "flagged");
+  return head;
+}
+
+http::Response TooManyStreams() {
+  return ServerError(503, "too_many_streams", "The server has too many streams. Please try again.");
+}
+
 std::unique_ptr<GenerationSink> NewOpenAiSink(const Call& call, const GenerationRequest& request,
                                               int64_t created,
                                               std::shared_ptr<std::atomic<bool>> abandoned) {
+  if (request.kind == ApiKind::kInfill) {
+    return NewInfillSink(call, request, std::move(abandoned));
+  }
   if (request.stream) {
     return std::make_unique<StreamSink>(call, request, created, std::move(abandoned));
   }

@@ -8,6 +8,10 @@
 
 namespace weft::gateway {
 
+// What any streamed answer begins with, and what it says when no stream is left.
+http::Response EventStreamHead(const Totals& so_far);
+http::Response TooManyStreams();
+
 // For chat and completions. `abandoned` is set when the answer could not begin: the generation must
 // then be cancelled by its owner.
 std::unique_ptr<GenerationSink> NewOpenAiSink(const Call& call, const GenerationRequest& request,

@@ -180,6 +180,7 @@ void ParamReader::Ignore(std::string_view name) { Get(name); }
 
 absl::Status ParamReader::Finish() {
   if (!status_.ok()) return status_;
+  if (ignore_rest_) return absl::OkStatus();
   for (const auto& [name, value] : object_.items()) {
     if (!known_.contains(name)) return UnknownParam(PathOf(name));
   }

@@ -37,6 +37,8 @@ class ParamReader {
   void Refuse(std::string_view name, std::string_view why);
   // A parameter that changes nothing here.
   void Ignore(std::string_view name);
+  // Whatever else there is changes nothing here.
+  void IgnoreRest() { ignore_rest_ = true; }
 
   std::string PathOf(std::string_view name) const;
   void Fail(absl::Status status);
@@ -53,6 +55,7 @@ class ParamReader {
   const nlohmann::json& object_;
   const std::string path_;
   std::set<std::string, std::less<>> known_;
+  bool ignore_rest_ = false;
   absl::Status status_;
 };
 

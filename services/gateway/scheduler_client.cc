@@ -54,6 +54,7 @@ struct Sequence {
   uint64_t seed = 0;
   std::string model_version;
   uint64_t text_bytes = 0;
+  uint32_t prompt_scored = 0;  // prompt tokens whose entry came
 };
 using SequencePtr = std::shared_ptr<Sequence>;
 
@@ -262,6 +263,9 @@ class Client final : public SchedulerClient {
       sequence->seed = accepted.seed();
       sequence->sink->OnAccepted(accepted);
     }
+    for (const v1::PromptLogprobs& entry : frame.prompt_logprobs()) {
+      DispatchPromptLogprobs(link, entry);
+    }
     DispatchDeltas(link, frame);
     for (v1::Finished& finished : *frame.mutable_finished()) OnFinished(link, finished);
   }
@@ -340,6 +344,27 @@ class Client final : public SchedulerClient {
     }
     // A session that refuses is closing: OnClosed comes and places the sequence again.
     link->session->Send(std::move(frame));
+  }
+
+  void DispatchPromptLogprobs(Link& link, const v1::PromptLogprobs& frame) {
+    SequencePtr sequence;
+    {
+      std::lock_guard lock(mutex_);
+      const auto it = link.sequences.find(frame.handle());
+      if (it == link.sequences.end()) return;
+      sequence = it->second;
+    }
+    if (frame.first_position() > sequence->prompt_scored) {
+      return Break(link, "log probabilities of the prompt are missing between two deltas");
+    }
+    // After a move the new scheduler begins again.
+    std::vector<const v1::TokenLogprob*> entries;
+    for (int i = static_cast<int>(sequence->prompt_scored - frame.first_position());
+         i < frame.tokens_size(); ++i) {
+      entries.push_back(&frame.tokens(i));
+    }
+    sequence->prompt_scored += static_cast<uint32_t>(entries.size());
+    if (!entries.empty()) sequence->sink->OnPromptLogprobs(entries);
   }
 
   void DispatchDeltas(Link& link, const v1::DeltaFrame& frame) {

@@ -35,6 +35,9 @@ class SequenceSink {
  public:
   virtual ~SequenceSink() = default;
   virtual void OnAccepted(const v1::Accepted& accepted) = 0;  // at most once
+  // Log probabilities of the prompt's tokens, in order, each once; that of the first is not a
+  // number. Views live as long as the call.
+  virtual void OnPromptLogprobs(std::span<const v1::TokenLogprob* const> entries) = 0;
   virtual void OnDelta(const Delta& delta) = 0;
   // Last. A reason of ERROR carries an error.
   virtual void OnFinished(const v1::Finished& finished) = 0;

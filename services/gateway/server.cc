@@ -125,6 +125,7 @@ class Server final : public GatewayServer {
     deps->generation.tracer = &telemetry_.tracer();
     deps->generation.clock = &Clock::Real();
     deps->generation.request_timeout = config_.request_timeout;
+    deps->generation.salt_by_tenant = config_.salt_by_tenant;
     deps->limits = config_.limits;
     deps->keys = keys_.get();
     deps->active = &active_;

@@ -23,6 +23,23 @@ uint64_t Dispatcher::BlocksNeeded(const Request& request, const WorkerLink& link
   return (tokens + link.block_tokens - 1) / link.block_tokens;
 }
 
+// Leading blocks that another choice of the same request has on this worker: it computes them, or
+// has, and the engine shares them.
+size_t Dispatcher::SharedWithSiblings(const Request& request, const WorkerLink& link) {
+  if (request.submit->choice() == 0) return 0;
+  size_t most = 0;
+  for (const auto& [handle, assignment] : link.in_flight) {
+    const Request* other = assignment.request;
+    if (other == nullptr || other->submit->request_id() != request.submit->request_id()) continue;
+    const size_t size = std::min(other->prefix.size(), request.prefix.size());
+    const auto differ =
+        std::mismatch(request.prefix.begin(), request.prefix.begin() + static_cast<ptrdiff_t>(size),
+                      other->prefix.begin());
+    most = std::max(most, static_cast<size_t>(differ.first - request.prefix.begin()));
+  }
+  return most;
+}
+
 WorkerLink* Dispatcher::Route(const Request& request) {
   std::vector<RouteCandidate> candidates;
   std::vector<WorkerLink*> links;
@@ -50,7 +67,9 @@ WorkerLink* Dispatcher::Route(const Request& request) {
     c.max_blocks = model.max_blocks;
     c.waiting = model.stats.waiting();
     c.pending_prefill = model.pending_prefill;
-    c.cached_tokens = model.prefixes.Match(request.prefix) * kv::kBlockTokens;
+    c.cached_tokens =
+        std::max(model.prefixes.Match(request.prefix), SharedWithSiblings(request, link)) *
+        kv::kBlockTokens;
     candidates.push_back(c);
     links.push_back(&link);
   }
@@ -139,13 +158,14 @@ bool Dispatcher::FailReplaced(Request& request, std::chrono::nanoseconds patienc
 }
 
 // With another tokenizer its token ids mean nothing; other weights must not go on with an output
-// that these began.
+// or prompt log probabilities that these began.
 bool Dispatcher::Serves(const WorkerLink& link, const Request& request) {
   const auto it = link.models.find(request.model->id);
   if (it == link.models.end()) return false;
   const v1::ModelInfo& info = it->second.info;
   return info.tokenizer_sha256() == request.info.tokenizer_sha256() &&
-         (request.log.size() == 0 || info.version() == request.info.version());
+         ((request.log.size() == 0 && request.prompt_scored == 0) ||
+          info.version() == request.info.version());
 }
 
 // A suspect runs alone on a worker: one worker is emptied for it, the others go on. One suspect at

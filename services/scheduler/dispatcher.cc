@@ -3,6 +3,7 @@
 #include "services/scheduler/dispatcher.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "libs/base/ids.h"
@@ -235,12 +236,15 @@ void Dispatcher::OnPrepared(uint64_t id, Prepared prepared) {
     return Fail(request, *std::move(error));
   }
   request.prompt_ids = std::move(prepared.prompt_ids);
+  request.truncated = prepared.truncated;
   request.prefix = std::move(prepared.prefix);
   request.text = std::move(prepared.text);
   request.assembler = std::make_unique<TextAssembler>(
       request.text->NewDetokenizer(),
       std::vector<std::string>(submit.stop().begin(), submit.stop().end()));
   request.sampling = submit.sampling();
+  request.sampling.mutable_stop_token_ids()->Add(prepared.stop_ids.begin(),
+                                                 prepared.stop_ids.end());
   if (!request.sampling.has_seed()) {
     request.sampling.set_seed(submit.has_resume() ? submit.resume().seed() : RandomU64());
   }
@@ -250,6 +254,14 @@ void Dispatcher::OnPrepared(uint64_t id, Prepared prepared) {
       std::min(request.sampling.min_tokens(), request.sampling.max_tokens()));
 
   TellAccepted(request);
+  if (request.sampling.prompt_logprobs()) {
+    // The first token follows nothing.
+    v1::PromptLogprobs& scored = Out(request.session, request.handle).prompt_logprobs;
+    v1::TokenLogprob& first = *scored.add_tokens();
+    first.set_token_id(request.prompt_ids.front());
+    first.set_text(std::string(request.text->Bytes(request.prompt_ids.front())));
+    first.set_logprob(std::numeric_limits<float>::quiet_NaN());
+  }
 
   if (submit.has_resume()) {
     const auto& ids = submit.resume().output_ids();
@@ -264,7 +276,7 @@ void Dispatcher::OnPrepared(uint64_t id, Prepared prepared) {
       Deliver(request);
       return Finish(request, v1::FINISH_REASON_STOP, nullptr);
     }
-    if (request.log.size() >= request.sampling.max_tokens()) {
+    if (request.log.size() > 0 && request.log.size() >= request.sampling.max_tokens()) {
       request.assembler->Finish();
       Deliver(request);
       return Finish(request, v1::FINISH_REASON_LENGTH, nullptr);
@@ -281,6 +293,11 @@ void Dispatcher::TellAccepted(Request& request) {
   accepted.mutable_prompt_ids()->Add(request.prompt_ids.begin(), request.prompt_ids.end());
   accepted.set_seed(request.sampling.seed());
   accepted.set_model_version(request.info.version());
+  accepted.set_truncated(request.truncated);
+  if (!request.submit->want_prompt_text()) return;
+  const std::unique_ptr<Detokenizer> text = request.text->NewDetokenizer();
+  for (const uint32_t id : request.prompt_ids) *accepted.mutable_prompt_text() += text->Append(id);
+  *accepted.mutable_prompt_text() += text->Flush();
 }
 
 void Dispatcher::Enqueue(Request& request) {
@@ -383,6 +400,11 @@ void Dispatcher::FlushGateway(uint64_t id, Session& session) {
     if (out.accepted) {
       bytes += static_cast<size_t>(out.accepted->prompt_ids_size()) * 3;
       *frame.add_accepted() = *std::move(out.accepted);
+    }
+    if (out.prompt_logprobs.tokens_size() > 0) {
+      out.prompt_logprobs.set_handle(handle);
+      bytes += out.prompt_logprobs.ByteSizeLong();
+      *frame.add_prompt_logprobs() = std::move(out.prompt_logprobs);
     }
     TextDelta& delta = out.delta;
     if (!delta.empty()) {

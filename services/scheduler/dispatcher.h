@@ -111,6 +111,7 @@ class Dispatcher {
  private:
   struct Outgoing {
     std::optional<v1::Accepted> accepted;
+    v1::PromptLogprobs prompt_logprobs;
     TextDelta delta;
     std::optional<v1::Finished> finished;
   };
@@ -151,6 +152,7 @@ class Dispatcher {
   static bool Serves(const WorkerLink& link, const Request& request);
   const v1::ModelInfo* InfoFor(const Model& model, const v1::Submit& submit) const;
   WorkerLink* Route(const Request& request);
+  static size_t SharedWithSiblings(const Request& request, const WorkerLink& link);
   bool GatherMore(Model& model);
   bool HasIdleWorker(const Model& model) const;
   uint64_t BlocksNeeded(const Request& request, const WorkerLink& link) const;
@@ -159,6 +161,7 @@ class Dispatcher {
 
   // failover.cc: rows in, workers lost
   bool ApplyRows(WorkerLink& link, v1::StepFrame& frame, std::string* why);
+  bool ApplyPromptLogprobs(WorkerLink& link, v1::RowPromptLogprobs& row, std::string* why);
   void ApplyFinish(WorkerLink& link, const v1::RowFinish& finish);
   void ReleaseAssignment(WorkerLink& link, uint32_t handle);
   void StopOnWorker(Request& request);

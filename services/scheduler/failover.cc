@@ -40,8 +40,9 @@ std::optional<std::string> CheckRow(const Request& request, const v1::ModelInfo&
   return std::nullopt;
 }
 
-std::optional<std::string> CheckLogprobs(const v1::RowLogprobs& logprobs,
-                                         const v1::ModelInfo& info) {
+// RowLogprobs or RowPromptLogprobs.
+template <typename Logprobs>
+std::optional<std::string> CheckLogprobs(const Logprobs& logprobs, const v1::ModelInfo& info) {
   for (const v1::TokenLogprob& l : logprobs.tokens()) {
     const bool beyond = l.token_id() >= info.vocab_size() ||
                         std::any_of(l.top_ids().begin(), l.top_ids().end(),
@@ -51,6 +52,11 @@ std::optional<std::string> CheckLogprobs(const v1::RowLogprobs& logprobs,
     }
   }
   return std::nullopt;
+}
+
+void AddTexts(const TokenText& text, v1::TokenLogprob& entry) {
+  entry.set_text(std::string(text.Bytes(entry.token_id())));
+  for (const uint32_t top : entry.top_ids()) entry.add_top_texts(std::string(text.Bytes(top)));
 }
 
 }  // namespace
@@ -133,6 +139,40 @@ void Dispatcher::OnStepFrame(uint64_t id, v1::StepFrame frame) {
   Acquit(link);
 }
 
+// A later attempt scores the prompt again from its beginning; what was delivered is not repeated.
+bool Dispatcher::ApplyPromptLogprobs(WorkerLink& link, v1::RowPromptLogprobs& row,
+                                     std::string* why) {
+  const auto assigned = link.in_flight.find(row.handle());
+  Request* request = assigned == link.in_flight.end() ? nullptr : assigned->second.request;
+  if (request == nullptr || row.attempt() != request->log.attempt() ||
+      !request->sampling.prompt_logprobs()) {
+    return true;
+  }
+  const uint64_t end = uint64_t{row.first_position()} + static_cast<uint64_t>(row.tokens_size());
+  if (row.first_position() < 1 || row.first_position() > request->prompt_scored + 1 ||
+      end > request->prompt_ids.size()) {
+    *why = fmt::format("log probabilities of prompt tokens {} to {}, where {} of {} were known",
+                       row.first_position(), end, request->prompt_scored + 1,
+                       request->prompt_ids.size());
+    return false;
+  }
+  const v1::ModelInfo& info = link.models.at(assigned->second.model).info;
+  if (auto wrong = CheckLogprobs(row, info)) {
+    *why = *std::move(wrong);
+    return false;
+  }
+  v1::PromptLogprobs& out = Out(request->session, request->handle).prompt_logprobs;
+  for (uint64_t position = request->prompt_scored + 1; position < end; ++position) {
+    v1::TokenLogprob& entry =
+        *row.mutable_tokens(static_cast<int>(position) - static_cast<int>(row.first_position()));
+    AddTexts(*request->text, entry);
+    if (out.tokens_size() == 0) out.set_first_position(static_cast<uint32_t>(position));
+    *out.add_tokens() = std::move(entry);
+    request->prompt_scored = static_cast<uint32_t>(position);
+  }
+  return true;
+}
+
 // False when the frame contradicts itself or a log: `why` is then set.
 bool Dispatcher::ApplyRows(WorkerLink& link, v1::StepFrame& frame, std::string* why) {
   const int rows = frame.handles_size();
@@ -145,6 +185,9 @@ bool Dispatcher::ApplyRows(WorkerLink& link, v1::StepFrame& frame, std::string* 
   std::unordered_set<uint32_t> stopping;
   for (const v1::RowFinish& finish : frame.finishes()) {
     if (finish.reason() == v1::FINISH_REASON_STOP) stopping.insert(finish.handle());
+  }
+  for (v1::RowPromptLogprobs& row : *frame.mutable_prompt_logprobs()) {
+    if (!ApplyPromptLogprobs(link, row, why)) return false;
   }
   std::unordered_map<uint32_t, std::pair<v1::RowLogprobs*, int>> logprobs;
   for (v1::RowLogprobs& l : *frame.mutable_logprobs()) {
@@ -211,10 +254,7 @@ bool Dispatcher::ApplyRows(WorkerLink& link, v1::StepFrame& frame, std::string* 
       if (request->sampling.logprobs() && found != logprobs.end() &&
           found->second.second < found->second.first->tokens_size()) {
         logprob = found->second.first->mutable_tokens(found->second.second++);
-        logprob->set_text(std::string(request->text->Bytes(logprob->token_id())));
-        for (const uint32_t top : logprob->top_ids()) {
-          logprob->add_top_texts(std::string(request->text->Bytes(top)));
-        }
+        AddTexts(*request->text, *logprob);
       }
       if (last_row && i + 1 == tokens.size()) {
         request->assembler->AppendSilent(tokens[i], logprob);
@@ -302,7 +342,7 @@ bool Dispatcher::RunAgain(Request& request, bool loss, bool was_alone) {
     ++request.losses;
     request.log_at_loss = std::max(request.log_at_loss, request.log.size());
   }
-  if (request.log.size() >= request.sampling.max_tokens()) {
+  if (request.log.size() > 0 && request.log.size() >= request.sampling.max_tokens()) {
     // Its last token came, and only the word that it was the last did not.
     request.assembler->Finish();
     Deliver(request);

@@ -43,6 +43,8 @@ struct Prepared {
   std::optional<v1::RequestError> error;
   std::vector<uint32_t> prompt_ids;
   std::vector<kv::PrefixKey> prefix;  // of prompt_ids
+  std::vector<uint32_t> stop_ids;     // end the output besides those that the request names
+  bool truncated = false;             // not all of the input is in prompt_ids
   std::shared_ptr<const TokenText> text;
 };
 

@@ -1,5 +1,6 @@
 #include "services/scheduler/prompt_preparer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "libs/base/status.h"
@@ -52,9 +53,28 @@ Prepared PreparePrompt(const LoadedTokenizer& tokenizer, const v1::Submit& submi
       case v1::Submit::kTokens:
         out.prompt_ids.assign(submit.tokens().ids().begin(), submit.tokens().ids().end());
         break;
+      case v1::Submit::kFillIn: {
+        // A part of the context stays free for the answer, whatever max_tokens is.
+        const uint32_t context = model.context_length();
+        const uint32_t answer =
+            std::clamp(submit.sampling().max_tokens(), 1u, std::max(1u, context / 4));
+        auto prompt = tokenizer.EncodeFillIn(submit.fill_in(), context - std::min(context, answer));
+        if (!prompt.ok()) {
+          out.error = MakeError(kInvalidArgument, std::string(Message(prompt.status())), "suffix");
+          break;
+        }
+        out.prompt_ids.assign(prompt->ids.begin(), prompt->ids.end());
+        out.truncated = prompt->truncated;
+        break;
+      }
       case v1::Submit::INPUT_NOT_SET:
         out.error = MakeError(kInvalidArgument, "prompt: nothing to run", "prompt");
         break;
+    }
+  }
+  if (submit.has_fill_in()) {
+    for (const int32_t id : tokenizer.fim().StopIds()) {
+      out.stop_ids.push_back(static_cast<uint32_t>(id));
     }
   }
   if (!out.error) {

@@ -57,6 +57,8 @@ struct Request {
   std::chrono::nanoseconds queued{0};
   std::optional<SteadyTime> first_token;
   uint32_t cached_prompt_tokens = 0;
+  bool truncated = false;      // fill-in: not all of it is in prompt_ids
+  uint32_t prompt_scored = 0;  // position of the last prompt token whose entry was delivered
   bool started = false;
   std::unique_ptr<RequestTrace> trace;
 };

@@ -56,6 +56,7 @@ absl::StatusOr<std::shared_ptr<const LoadedTokenizer>> LoadedTokenizer::FromByte
   std::shared_ptr<LoadedTokenizer> loaded(new LoadedTokenizer());
   WEFT_ASSIGN_OR_RETURN(loaded->tokenizer_, Tokenizer::FromGguf(*file));
   loaded->text_ = std::make_shared<TokenizerText>(loaded->tokenizer_);
+  loaded->fim_ = FimFormat::Find(*file, *loaded->tokenizer_);
   const std::string& jinja = loaded->tokenizer_->chat_template();
   if (jinja.empty()) {
     loaded->template_error_ = InvalidArgument("messages: the model has no chat template");
@@ -96,6 +97,25 @@ absl::StatusOr<std::vector<uint32_t>> LoadedTokenizer::EncodeChat(
   encode.parse_special = true;
   encode.literal = rendered->caller();
   return Unsigned(tokenizer_->Encode(rendered->text(), encode));
+}
+
+absl::StatusOr<FimPrompt> LoadedTokenizer::EncodeFillIn(const v1::FillIn& input,
+                                                        size_t budget) const {
+  if (!fim_.ok()) {
+    return InvalidArgument("suffix: the model has no tokens for fill-in-the-middle");
+  }
+  FimInput parts;
+  parts.prefix = input.prefix();
+  parts.suffix = input.suffix();
+  parts.middle = input.middle();
+  parts.filename = input.filename();
+  parts.repository = input.repository();
+  for (const v1::ExtraFile& file : input.extra()) {
+    parts.extra.push_back({.name = file.filename(), .text = file.text()});
+  }
+  auto prompt = BuildFimPrompt(*tokenizer_, fim_, parts, budget);
+  if (!prompt.ok()) return Annotate(prompt.status(), "suffix");
+  return prompt;
 }
 
 std::shared_ptr<const LoadedTokenizer> TokenizerStore::Find(const std::string& sha256) const {

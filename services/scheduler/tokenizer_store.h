@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "libs/tokenizer/chat_template.h"
+#include "libs/tokenizer/fim.h"
 #include "libs/tokenizer/tokenizer.h"
 #include "services/scheduler/token_text.h"
 #include "weft/v1/inference.pb.h"
@@ -35,6 +36,11 @@ class LoadedTokenizer {
   absl::StatusOr<std::vector<uint32_t>> EncodeChat(const v1::ChatMessages& chat,
                                                    bool add_generation_prompt) const;
 
+  // The whole fill-in-the-middle prompt in at most `budget` tokens. INVALID_ARGUMENT: the model has
+  // no tokens for it, or the budget is too small.
+  absl::StatusOr<FimPrompt> EncodeFillIn(const v1::FillIn& input, size_t budget) const;
+  const FimFormat& fim() const { return fim_; }
+
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const std::shared_ptr<const TokenText>& text() const { return text_; }
 
@@ -43,6 +49,7 @@ class LoadedTokenizer {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::optional<ChatTemplate> template_;
   absl::Status template_error_;
+  FimFormat fim_;
   std::shared_ptr<const TokenText> text_;
 };
 

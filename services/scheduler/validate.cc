@@ -27,7 +27,6 @@ std::optional<v1::RequestError> CheckSampling(const v1::SamplingParams& s) {
   }
   if (!In(s.presence_penalty(), -2, 2)) return Invalid("presence_penalty", "must be in [-2, 2]");
   if (!In(s.frequency_penalty(), -2, 2)) return Invalid("frequency_penalty", "must be in [-2, 2]");
-  if (s.max_tokens() < 1) return Invalid("max_tokens", "must be at least 1");
   if (s.max_tokens() > (1u << 30)) return Invalid("max_tokens", "must be at most 2^30");
   if (s.min_tokens() > s.max_tokens()) return Invalid("min_tokens", "must not exceed max_tokens");
   if (s.stop_token_ids_size() > 64) return Invalid("stop_token_ids", "at most 64 ids");
@@ -39,6 +38,9 @@ std::optional<v1::RequestError> CheckSampling(const v1::SamplingParams& s) {
     if (!In(v, -100, 100)) return Invalid("logit_bias", "values must be in [-100, 100]");
   }
   if (s.top_logprobs() > 20) return Invalid("top_logprobs", "must be in [0, 20]");
+  if (s.prompt_logprobs() && !s.logprobs()) {
+    return Invalid("prompt_logprobs", "needs logprobs to be true");
+  }
   if (s.top_logprobs() > 0 && !s.logprobs()) {
     return Invalid("top_logprobs", "needs logprobs to be true");
   }
@@ -82,6 +84,17 @@ std::optional<v1::RequestError> ValidateSubmit(const v1::Submit& submit,
       if (bytes > limits.max_prompt_bytes) return too_long("messages");
       break;
     }
+    case v1::Submit::kFillIn: {
+      const v1::FillIn& fill = submit.fill_in();
+      size_t bytes = fill.prefix().size() + fill.suffix().size() + fill.middle().size() +
+                     fill.filename().size() + fill.repository().size();
+      for (const v1::ExtraFile& f : fill.extra()) bytes += f.filename().size() + f.text().size();
+      if (bytes > limits.max_prompt_bytes) return too_long("suffix");
+      if (static_cast<size_t>(fill.extra_size()) > limits.max_messages) {
+        return Invalid("extra", fmt::format("more than {} files", limits.max_messages));
+      }
+      break;
+    }
     case v1::Submit::kTokens:
       if (submit.tokens().ids().empty()) return Invalid("tokens", "must not be empty");
       if (static_cast<size_t>(submit.tokens().ids_size()) > limits.max_prompt_bytes) {
@@ -98,7 +111,8 @@ std::optional<v1::RequestError> ValidateSubmit(const v1::Submit& submit,
     if (submit.resume().prompt_ids().empty()) {
       return Invalid("resume.prompt_ids", "must not be empty");
     }
-    if (static_cast<size_t>(submit.resume().output_ids_size()) >= submit.sampling().max_tokens()) {
+    if (submit.resume().output_ids_size() > 0 &&
+        static_cast<size_t>(submit.resume().output_ids_size()) >= submit.sampling().max_tokens()) {
       return Invalid("resume.output_ids", "must be fewer than max_tokens");
     }
   }

@@ -296,6 +296,12 @@ void SessionHub::OnStep(size_t e, const engine::StepOutput& output) {
       AddStart(start, item->handle, &Pending(*session));
     }
   }
+  for (const engine::PromptRow& row : output.prompt_rows) {
+    const Item* item = find(row.id);
+    if (item != nullptr && session->sink != nullptr) {
+      AddPromptRow(output, row, item->handle, &Pending(*session));
+    }
+  }
   for (const engine::StepRow& row : output.rows) {
     const Item* item = find(row.id);
     if (item == nullptr) continue;

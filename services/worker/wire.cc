@@ -57,6 +57,7 @@ absl::StatusOr<engine::WorkItem> FromWire(const v1::WorkItem& in, SteadyTime now
   }
   out.sampling.logprobs = s.logprobs();
   out.sampling.top_logprobs = s.top_logprobs();
+  out.sampling.prompt_logprobs = s.prompt_logprobs();
   if (!s.has_seed()) return InvalidArgument("sampling.seed: must be set");
   out.sampling.seed = s.seed();
   out.choice = in.choice();
@@ -135,6 +136,15 @@ void AddRow(const engine::StepOutput& output, const engine::StepRow& row, uint32
   if (row.logprob_count == 0) return;
   v1::RowLogprobs& logprobs = *frame->add_logprobs();
   logprobs.set_handle(handle);
+  for (const engine::TokenLogprob& l : output.Logprobs(row)) ToWire(l, logprobs.add_tokens());
+}
+
+void AddPromptRow(const engine::StepOutput& output, const engine::PromptRow& row, uint32_t handle,
+                  v1::StepFrame* frame) {
+  v1::RowPromptLogprobs& logprobs = *frame->add_prompt_logprobs();
+  logprobs.set_handle(handle);
+  logprobs.set_attempt(row.attempt);
+  logprobs.set_first_position(row.first_position);
   for (const engine::TokenLogprob& l : output.Logprobs(row)) ToWire(l, logprobs.add_tokens());
 }
 

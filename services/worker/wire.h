@@ -24,6 +24,8 @@ void ToWire(const engine::EngineStats& stats, v1::EngineStats* out);
 // Adds one row, with its logprobs, for `handle`.
 void AddRow(const engine::StepOutput& output, const engine::StepRow& row, uint32_t handle,
             v1::StepFrame* frame);
+void AddPromptRow(const engine::StepOutput& output, const engine::PromptRow& row, uint32_t handle,
+                  v1::StepFrame* frame);
 void AddStart(const engine::StepStart& start, uint32_t handle, v1::StepFrame* frame);
 void AddFinish(const engine::StepFinish& finish, uint32_t handle, v1::StepFrame* frame);
 

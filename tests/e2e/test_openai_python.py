@@ -152,3 +152,38 @@ def test_a_stream_can_be_closed_early(client, model):
         pass
     stream.close()
     assert client.models.list().data
+
+
+def test_echo_scores_the_prompt_as_its_tokens_were_scored_when_they_were_made(client, model):
+    asked = dict(model=model, temperature=0, logprobs=1)
+    made = client.completions.create(prompt="The capital of France is", max_tokens=6, **asked)
+    whole = "The capital of France is" + made.choices[0].text
+    scored = client.completions.create(prompt=whole, max_tokens=0, echo=True, **asked)
+    assert scored.choices[0].text == whole
+    assert scored.choices[0].finish_reason == "length"
+    logprobs = scored.choices[0].logprobs
+    assert logprobs.token_logprobs[0] is None
+    assert logprobs.token_logprobs[-6:] == made.choices[0].logprobs.token_logprobs
+    assert logprobs.text_offset[0] == 0
+    assert scored.usage.completion_tokens == 0
+
+
+def test_several_prompts_and_best_of(client, model):
+    answer = client.completions.create(
+        model=model, prompt=["One, two, three,", "def main():"], n=2, max_tokens=4, temperature=0)
+    texts = [choice.text for choice in sorted(answer.choices, key=lambda c: c.index)]
+    assert len(texts) == 4 and texts[0] == texts[1] and texts[2] == texts[3] != texts[0]
+    best = client.completions.create(
+        model=model, prompt="Once", best_of=3, max_tokens=4, temperature=1, seed=1)
+    assert len(best.choices) == 1 and best.choices[0].logprobs is None
+    assert best.usage.completion_tokens >= 4  # those that were not chosen count too
+
+
+def test_a_suffix_needs_a_model_that_fills_in(client, model):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(model=model, prompt="def f(", suffix="return 1")
+    assert refused.value.param == "suffix"
+
+
+def test_a_priority_is_accepted(client, model):
+    client.completions.create(model=model, prompt="Hi", max_tokens=1, extra_body={"priority": "low"})

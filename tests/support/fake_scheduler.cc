@@ -3,6 +3,7 @@
 #include <grpcpp/server_context.h>
 
 #include <condition_variable>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <set>
@@ -33,6 +34,7 @@ struct Script {
 
 std::string LastLine(const v1::Submit& submit) {
   std::string text = submit.prompt();
+  if (submit.has_fill_in()) text = submit.fill_in().prefix();
   if (submit.has_chat()) text = submit.chat().messages(submit.chat().messages_size() - 1).content();
   const size_t at = text.rfind('\n');
   return at == std::string::npos ? text : text.substr(at + 1);
@@ -279,6 +281,18 @@ class Fake final : public FakeScheduler, public v1::SchedulerService::CallbackSe
       for (uint32_t id = 0; id < 7; ++id) accepted.add_prompt_ids(id);
       accepted.set_seed(42);
       accepted.set_model_version("0123456789ab");
+      accepted.set_truncated(r.submit.fill_in().extra_size() > 1);
+      const std::string prompt = r.submit.has_tokens() ? "token text" : LastLine(r.submit);
+      if (r.submit.want_prompt_text()) accepted.set_prompt_text(prompt);
+      if (r.submit.sampling().prompt_logprobs()) {
+        v1::PromptLogprobs& scored = *frame.add_prompt_logprobs();
+        scored.set_handle(handle);
+        for (size_t i = 0; i < prompt.size(); ++i) {
+          v1::TokenLogprob& entry = *scored.add_tokens();
+          entry.set_text(prompt.substr(i, 1));
+          entry.set_logprob(i == 0 ? std::numeric_limits<float>::quiet_NaN() : -0.25F);
+        }
+      }
     }
     if (r.next < script.tokens.size()) {
       const std::string& text = script.tokens[r.next];
@@ -294,7 +308,7 @@ class Fake final : public FakeScheduler, public v1::SchedulerService::CallbackSe
         logprobs.set_handle(handle);
         v1::TokenLogprob& entry = *logprobs.add_tokens();
         entry.set_token_id(static_cast<uint32_t>(1000 + r.next));
-        entry.set_logprob(-0.5F);
+        entry.set_logprob(-0.5F / static_cast<float>(r.submit.choice() + 1));
         entry.set_text(text);
         for (uint32_t k = 0; k < r.submit.sampling().top_logprobs(); ++k) {
           entry.add_top_ids(k);

@@ -8,6 +8,8 @@
 //   "slow N M"        as words N, one every M ms
 //   "error CODE msg"  Finished with that google.rpc.Code number
 //   "late CODE N"     N words, then that error
+// Of a fill-in request the prefix counts. Log probabilities are -0.5, of choices after the first
+// -0.5 / (choice + 1); those of a prompt are its bytes'.
 // Anything else is "words 5". Each sequence waits `delay` before its first token.
 #pragma once
 

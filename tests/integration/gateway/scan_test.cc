@@ -291,6 +291,30 @@ TEST_CASE("A prompt is sanitized until nothing is left to remove, or refused", "
   CHECK(submit.prompt() == "words 1 ");
 }
 
+TEST_CASE("Every text of a completion is scanned and sanitized", "[gateway]") {
+  Fixture f([](auto& c) { c.prompt_policy = PolicyPreset::kSanitize; });
+  const auto submitted = [&](size_t index) {
+    v1::Submit submit;
+    REQUIRE(submit.ParseFromString(f.gateway.schedulers[0]->submits().at(index)));
+    return submit;
+  };
+  const json prompts = {"words 1", "words 2 JAILBREAK"};
+  CHECK(f.gateway.Post("/v1/completions", {{"model", "fake"}, {"prompt", prompts}}).status == 200);
+  const std::set<std::string> both = {submitted(0).prompt(), submitted(1).prompt()};
+  CHECK(both == std::set<std::string>{"words 1", "words 2 "});
+  const json extra = json::array({{{"filename", "a.py"}, {"text", "c JAILBREAK"}}});
+  CHECK(f.gateway
+            .Post("/infill", {{"input_prefix", "words 1"},
+                              {"input_suffix", "JAILBREAK s"},
+                              {"input_extra", extra},
+                              {"n_predict", 4}})
+            .status == 200);
+  CHECK(submitted(2).fill_in().prefix() == "words 1");
+  CHECK(submitted(2).fill_in().suffix() == " s");
+  CHECK(submitted(2).fill_in().extra(0).text() == "c ");
+  CHECK(f.gateway.Metric("weft_prompts_sanitized_total") == 2);
+}
+
 TEST_CASE("An exception of the policy keeps what sanitizing would remove", "[gateway]") {
   Fixture f([](auto& c) {
     c.prompt_policy = PolicyPreset::kSanitize;

@@ -78,6 +78,11 @@ struct GatewayClient::State {
       answer.text += frame.text().substr(byte, frame.text_lengths(i));
       byte += frame.text_lengths(i);
     }
+    for (const v1::PromptLogprobs& l : frame.prompt_logprobs()) {
+      auto& to = answers[l.handle()].prompt_logprobs;
+      if (l.first_position() != to.size()) violations.push_back("a gap in prompt logprobs");
+      to.insert(to.end(), l.tokens().begin(), l.tokens().end());
+    }
     for (const v1::SequenceLogprobs& l : frame.logprobs()) {
       auto& to = answers[l.handle()].logprobs;
       to.insert(to.end(), l.tokens().begin(), l.tokens().end());

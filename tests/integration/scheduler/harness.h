@@ -24,6 +24,7 @@ struct Answer {
   std::vector<uint32_t> tokens;
   std::string text;
   std::vector<v1::TokenLogprob> logprobs;
+  std::vector<v1::TokenLogprob> prompt_logprobs;
   std::optional<v1::Finished> finished;
 
   bool ok() const {

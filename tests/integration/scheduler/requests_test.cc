@@ -1,5 +1,6 @@
 // One scheduler, one worker, the real model: what requests ask for and what they get.
 #include <algorithm>
+#include <cmath>
 #include <thread>
 
 #include "tests/integration/scheduler/harness.h"
@@ -79,6 +80,41 @@ TEST_CASE("Requests through a real scheduler and worker", "[integration]") {
             std::count(plain.begin(), plain.end(), control));
     }
     CHECK(attacked.size() > plain.size() + 20);
+  }
+  SECTION("a prompt's log probabilities are those its tokens had when they were made") {
+    v1::Submit s = PromptRequest("The capital of France is", 6);
+    s.mutable_sampling()->set_logprobs(true);
+    const Answer made = Ask(*client, s);
+    const auto& ids = made.accepted->prompt_ids();
+    v1::Submit again = PromptRequest("", 0);
+    again.mutable_tokens()->mutable_ids()->Add(ids.begin(), ids.end());
+    again.mutable_tokens()->mutable_ids()->Add(made.tokens.begin(), made.tokens.end());
+    again.mutable_sampling()->set_logprobs(true);
+    again.mutable_sampling()->set_prompt_logprobs(true);
+    again.set_want_prompt_text(true);
+    const Answer scored = Ask(*client, again);
+    REQUIRE(scored.ok());
+    CHECK(scored.tokens.empty());
+    CHECK(scored.finished->reason() == v1::FINISH_REASON_LENGTH);
+    CHECK(scored.accepted->prompt_text() == "The capital of France is" + made.text);
+    const auto prompt = static_cast<size_t>(ids.size());
+    REQUIRE(scored.prompt_logprobs.size() == prompt + 6);
+    CHECK(std::isnan(scored.prompt_logprobs[0].logprob()));
+    for (size_t i = 1; i < scored.prompt_logprobs.size(); ++i) {
+      CHECK(scored.prompt_logprobs[i].token_id() == again.tokens().ids(static_cast<int>(i)));
+    }
+    for (size_t i = 0; i < 6; ++i) {
+      CHECK(scored.prompt_logprobs[prompt + i].logprob() == made.logprobs[i].logprob());
+    }
+  }
+  SECTION("a model without tokens for it does not fill in") {
+    v1::Submit s = PromptRequest("", 8);
+    s.mutable_fill_in()->set_prefix("def f(");
+    s.mutable_fill_in()->set_suffix("return 1");
+    const Answer a = Ask(*client, s);
+    REQUIRE(a.finished->reason() == v1::FINISH_REASON_ERROR);
+    CHECK(a.finished->error().code() == 3);
+    CHECK(a.finished->error().field() == "suffix");
   }
   SECTION("chat messages go through the model's template") {
     v1::Submit s = PromptRequest("", 24);

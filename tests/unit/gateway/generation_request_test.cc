@@ -171,16 +171,127 @@ TEST_CASE("A completion takes text or token ids and its own defaults", "[gateway
   REQUIRE(ids.ok());
   CHECK(ids->submit.tokens().ids_size() == 3);
   CHECK(ids->submit.sampling().logprobs());
-  CHECK(weft::FieldOf(parse({{"model", "m"}, {"prompt", {"a", "b"}}}).status()) == "prompt");
   CHECK(weft::FieldOf(parse({{"model", "m"}, {"prompt", ""}}).status()) == "prompt");
   CHECK(weft::FieldOf(parse({{"model", "m"}, {"prompt", {-1}}}).status()) == "prompt");
-  CHECK(weft::FieldOf(parse({{"model", "m"}, {"prompt", "a"}, {"best_of", 3}}).status()) ==
-        "best_of");
-  CHECK(weft::FieldOf(parse({{"model", "m"}, {"prompt", "a"}, {"suffix", "b"}}).status()) ==
-        "suffix");
-  CHECK(weft::FieldOf(
-            parse({{"model", "m"}, {"prompt", "a"}, {"echo", true}, {"logprobs", 1}}).status()) ==
-        "echo");
+  CHECK_FALSE(ids->submit.want_prompt_text());
+}
+
+TEST_CASE("A completion takes several prompts, best_of, echo and suffix", "[gateway]") {
+  const auto parse = [](json more, const RequestLimits& limits = {}) {
+    more["model"] = "m";
+    if (!more.contains("prompt")) more["prompt"] = "hi";
+    return weft::gateway::ParseCompletionRequest(more, limits);
+  };
+  const auto field = [&](const json& more) { return weft::FieldOf(parse(more).status()); };
+  const auto texts = parse({{"prompt", {"a", "b", "c"}}, {"n", 2}, {"best_of", 3}});
+  REQUIRE(texts.ok());
+  CHECK(texts->prompts() == 3);
+  CHECK(texts->sequences() == 9);
+  CHECK(texts->PromptText(2) == "c");
+  CHECK(texts->submit.sampling().logprobs());  // what best_of ranks by
+  CHECK_FALSE(texts->show_logprobs);
+  const auto ids = parse({{"prompt", json::array({{1, 2}, {3}})}});
+  REQUIRE(ids.ok());
+  CHECK(ids->inputs.at(1).tokens().ids(0) == 3);
+  CHECK(parse({{"prompt", json::array({"only"})}})->submit.prompt() == "only");
+  CHECK(field({{"prompt", {"a", 1}}}) == "prompt");
+  CHECK(field({{"prompt", {"a", ""}}}) == "prompt");
+  CHECK(field({{"prompt", json::array({json::array()})}}) == "prompt");
+  CHECK(field({{"prompt", std::vector<std::string>(17, "x")}}) == "prompt");
+
+  const auto echo = parse({{"echo", true}, {"logprobs", 0}, {"max_tokens", 0}});
+  REQUIRE(echo.ok());
+  CHECK(echo->submit.sampling().prompt_logprobs());
+  CHECK(echo->submit.want_prompt_text());
+  CHECK(field({{"max_tokens", 0}}) == "max_tokens");
+
+  CHECK(field({{"best_of", 1}, {"n", 2}}) == "best_of");
+  CHECK(field({{"best_of", 9}}) == "best_of");
+  CHECK(field({{"best_of", 2}, {"stream", true}}) == "best_of");
+
+  const auto fill = parse({{"prompt", "def f("}, {"suffix", "return"}});
+  REQUIRE(fill.ok());
+  CHECK(fill->submit.fill_in().prefix() == "def f(");
+  CHECK(fill->submit.fill_in().suffix() == "return");
+  CHECK(parse({{"suffix", ""}})->submit.has_prompt());
+  CHECK(field({{"prompt", {1, 2}}, {"suffix", "x"}}) == "suffix");
+  RequestLimits limits;
+  limits.max_prompt_characters = 5;
+  CHECK(weft::FieldOf(parse({{"prompt", "abc"}, {"suffix", "def"}}, limits).status()) == "suffix");
+}
+
+TEST_CASE("A priority is bounded by the caller's key", "[gateway]") {
+  json body = Chat();
+  body["priority"] = "high";
+  const auto high = weft::gateway::ParseChatRequest(body, {});
+  REQUIRE(high.ok());
+  CHECK(high->submit.priority() == 1);
+  weft::identity::Principal developer;
+  weft::identity::Principal admin;
+  admin.role = weft::identity::Role::kAdmin;
+  RequestLimits limits;
+  const auto refused = weft::gateway::CheckPriority(limits, &developer, *high);
+  CHECK(refused.code() == absl::StatusCode::kPermissionDenied);
+  CHECK(weft::FieldOf(refused) == "priority");
+  CHECK(weft::gateway::CheckPriority(limits, &admin, *high).ok());
+  limits.developer_priority = 1;
+  CHECK(weft::gateway::CheckPriority(limits, &developer, *high).ok());
+  body["priority"] = "low";
+  CHECK(weft::gateway::ParseChatRequest(body, {})->submit.priority() == -1);
+  body["priority"] = "urgent";
+  CHECK(ChatProblem(body).param == "priority");
+  body.erase("priority");
+  body["service_tier"] = "flex";
+  CHECK(weft::gateway::ParseChatRequest(body, {})->submit.priority() == -1);
+  body["service_tier"] = "scale";
+  CHECK(ChatProblem(body).param == "service_tier");
+}
+
+TEST_CASE("/infill takes what the editors' plug-ins send", "[gateway]") {
+  // As llama.vim sends it.
+  const json body = {
+      {"id_slot", 0},
+      {"input_prefix", "a"},
+      {"input_suffix", "b"},
+      {"input_extra", {{{"text", "x = 1"}, {"time", {12, 34}}, {"filename", "x.py"}}}},
+      {"prompt", "mid"},
+      {"n_predict", 64},
+      {"stop", json::array()},
+      {"n_indent", 4},
+      {"top_k", 40},
+      {"top_p", 0.9},
+      {"samplers", {"top_k", "top_p", "infill"}},
+      {"stream", false},
+      {"cache_prompt", true},
+      {"t_max_prompt_ms", 500},
+      {"response_fields", {"content", "timings/prompt_n"}}};
+  const auto parse = [](const json& b) { return weft::gateway::ParseInfillRequest(b, {}); };
+  const auto request = parse(body);
+  REQUIRE(request.ok());
+  const weft::v1::FillIn& fill = request->submit.fill_in();
+  CHECK(fill.prefix() == "a");
+  CHECK(fill.suffix() == "b");
+  CHECK(fill.middle() == "mid");
+  CHECK(fill.extra(0).filename() == "x.py");
+  CHECK(fill.extra(0).text() == "x = 1");
+  CHECK(request->submit.sampling().max_tokens() == 64);
+  CHECK(request->submit.sampling().temperature() == 0.8F);
+  CHECK(request->submit.sampling().top_k() == 40);
+  CHECK(request->response_fields.size() == 2);
+  // Its warming request.
+  CHECK(parse({{"input_prefix", ""}, {"input_suffix", ""}, {"n_predict", 0}})
+            ->submit.sampling()
+            .max_tokens() == 0);
+  CHECK(parse({{"input_prefix", ""}, {"input_suffix", ""}, {"n_predict", -1}})
+            ->submit.sampling()
+            .max_tokens() > 100'000);
+  CHECK(weft::FieldOf(parse({{"input_prefix", "a"}}).status()) == "input_suffix");
+  CHECK(weft::FieldOf(parse({{"input_suffix", "a"}}).status()) == "input_prefix");
+  for (const json& extra : {json("x"), json::array({1}), json::array({json::object()})}) {
+    json bad = body;
+    bad["input_extra"] = extra;
+    CHECK(weft::FieldOf(parse(bad).status()).starts_with("input_extra"));
+  }
 }
 
 TEST_CASE("/generate has the requirement's fields and defaults", "[gateway]") {

@@ -322,6 +322,27 @@ TEST_CASE("A request runs on the version that made its first token", "[scheduler
     REQUIRE(b.workers[2].items.size() == 1);
     CHECK(b.answers[2].version == "v2");
   }
+  SECTION("one with log probabilities of its prompt does not") {
+    b.AddWorker(1, 64, "m", "cpu", "t", "v1");
+    v1::Submit scored = Bench::Request(2);
+    scored.mutable_sampling()->set_logprobs(true);
+    scored.mutable_sampling()->set_prompt_logprobs(true);
+    b.Submit(scored);
+    const v1::WorkItem& item = b.workers[1].items.at(0);
+    v1::StepFrame frame;
+    v1::RowPromptLogprobs& l = *frame.add_prompt_logprobs();
+    l.set_handle(item.handle());
+    l.set_attempt(item.attempt());
+    l.set_first_position(1);
+    l.add_tokens()->set_token_id('b');
+    b.dispatcher.OnStepFrame(1, std::move(frame));
+    b.Settle();
+    b.AddWorker(2, 64, "m", "cpu", "t", "v2");
+    b.Lose(1);
+    CHECK(b.workers[2].items.empty());
+    b.AddWorker(3, 64, "m", "cpu", "t", "v1");
+    CHECK(b.workers[3].items.size() == 1);
+  }
 }
 
 TEST_CASE("What a drain has no time for is handed over, not ended", "[scheduler]") {

@@ -134,7 +134,10 @@ TEST_CASE("A frame that contradicts the log ends the worker's session, not the r
           "[scheduler]") {
   Bench b;
   b.AddWorker(1);
-  b.Submit(Bench::Request(1));
+  v1::Submit submit = Bench::Request(1);
+  submit.mutable_sampling()->set_logprobs(true);
+  submit.mutable_sampling()->set_prompt_logprobs(true);
+  b.Submit(submit);
   const v1::WorkItem first = b.workers[1].items.at(0);
   b.Row(1, first, 0, {1});
   b.AddWorker(2);
@@ -163,6 +166,26 @@ TEST_CASE("A frame that contradicts the log ends the worker's session, not the r
     v1::RowLogprobs& l = *frame.add_logprobs();
     l.set_handle(first.handle());
     l.add_tokens()->add_top_ids(4'000'000'000U);
+    b.dispatcher.OnStepFrame(1, std::move(frame));
+    b.Settle();
+  }
+  SECTION("log probabilities of the prompt beyond the vocabulary") {
+    v1::StepFrame frame;
+    v1::RowPromptLogprobs& l = *frame.add_prompt_logprobs();
+    l.set_handle(first.handle());
+    l.set_attempt(first.attempt());
+    l.set_first_position(1);
+    l.add_tokens()->set_token_id(256);
+    b.dispatcher.OnStepFrame(1, std::move(frame));
+    b.Settle();
+  }
+  SECTION("log probabilities of the prompt with a hole") {
+    v1::StepFrame frame;
+    v1::RowPromptLogprobs& l = *frame.add_prompt_logprobs();
+    l.set_handle(first.handle());
+    l.set_attempt(first.attempt());
+    l.set_first_position(2);
+    l.add_tokens()->set_token_id(1);
     b.dispatcher.OnStepFrame(1, std::move(frame));
     b.Settle();
   }

@@ -45,7 +45,8 @@ TEST_CASE("ValidateSubmit names the sampling field that is out of range", "[sche
         "presence_penalty");
   CHECK(FieldAtFault([](auto& s) { s.mutable_sampling()->set_frequency_penalty(-3); }) ==
         "frequency_penalty");
-  CHECK(FieldAtFault([](auto& s) { s.mutable_sampling()->set_max_tokens(0); }) == "max_tokens");
+  CHECK(FieldAtFault([](auto& s) { s.mutable_sampling()->set_prompt_logprobs(true); }) ==
+        "prompt_logprobs");
   CHECK(FieldAtFault([](auto& s) { s.mutable_sampling()->set_min_tokens(17); }) == "min_tokens");
   CHECK(FieldAtFault([](auto& s) { s.mutable_sampling()->add_logit_bias_ids(1); }) == "logit_bias");
   CHECK(FieldAtFault([](auto& s) {
