@@ -2,6 +2,7 @@
 
 import json
 import signal
+import struct
 import subprocess
 
 import pytest
@@ -47,6 +48,41 @@ def test_an_interrupted_quantisation_leaves_nothing(tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in errors
     assert not list(tmp_path.iterdir())
+
+
+def with_huge_tensor(source, out, rows):
+    """Copies a GGUF file and adds an F32 tensor of `rows` rows of 4096 as a hole in the file.
+
+    The new entry of the tensor list takes 64 bytes, so that the padding before the data stays.
+    """
+    data = source.read_bytes()
+    seen = json.loads(subprocess.run([BIN / "weftctl", "inspect", source, "--json"],
+                                     capture_output=True, check=True).stdout)
+    assert all(tensor["bytes"] % 32 == 0 for tensor in seen["tensors"])
+    first = seen["tensors"][0]["name"].encode()
+    at = data.index(struct.pack("<Q", len(first)) + first)
+    name = b"blk.0.a_huge_tensor.more"
+    entry = struct.pack("<Q", len(name)) + name
+    entry += struct.pack("<IQQIQ", 2, 4096, rows, 0, seen["tensor_bytes"])
+    assert len(entry) == 64
+    (count,) = struct.unpack_from("<Q", data, 8)
+    with open(out, "wb") as file:
+        file.write(data[:8] + struct.pack("<Q", count + 1) + data[16:at] + entry + data[at:])
+        file.truncate(len(data) + len(entry) + 4 * 4096 * rows)
+
+
+def test_a_model_that_does_not_fit_the_memory_is_refused_with_the_bytes(weftctl, tmp_path):
+    huge = tmp_path / "huge.gguf"
+    with_huge_tensor(model_path(), huge, 2**29)
+    try:
+        need = json.loads(weftctl("inspect", huge, "--json").stdout)["memory"][-1]
+        assert need["weights_bytes"] > 2**43
+        done = weftctl("run", huge, "-p", "x", check=False)
+        assert done.returncode == 1 and done.stdout == ""
+        assert "not enough memory" in done.stderr and str(huge) in done.stderr
+        assert f"{need['weights_bytes']} for weights" in done.stderr
+    finally:
+        huge.unlink()
 
 
 @pytest.mark.parametrize("arguments, code, word", [
