@@ -143,6 +143,8 @@ class SessionDialer {
       // gRPC's threads may hold the core a moment longer. What the functions hold, a stub and with
       // it the channel, must not end on one of them (see ClientSession::OnDone).
       const Options released = std::exchange(options_, Options());
+      // The alarm keeps its callback, which holds the core, which holds the alarm.
+      const std::unique_ptr<grpc::Alarm> alarm = std::move(alarm_);
       lock.unlock();
     }
 
