@@ -5,26 +5,19 @@
 // ids, the ids (uint32, int32 ...), and the decoded text as a text.
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
-#include "libs/tokenizer/huggingface.h"
+#include "libs/tokenizer/model_metadata.h"
 #include "libs/tokenizer/stream_detokenizer.h"
 #include "libs/tokenizer/tokenizer.h"
 
 namespace {
 
 absl::StatusOr<std::shared_ptr<const weft::Tokenizer>> Load(const std::string& path) {
-  std::shared_ptr<const weft::GgufFile> file;
-  if (std::filesystem::is_directory(path)) {
-    WEFT_ASSIGN_OR_RETURN(std::string bytes, weft::GgufMetadataFromHuggingFace(path));
-    WEFT_ASSIGN_OR_RETURN(file, weft::GgufFile::FromBytes(std::move(bytes)));
-  } else {
-    WEFT_ASSIGN_OR_RETURN(file, weft::GgufFile::Open(path));
-  }
+  WEFT_ASSIGN_OR_RETURN(const auto file, weft::OpenModelMetadata(path));
   return weft::Tokenizer::FromGguf(*file);
 }
 
