@@ -13,7 +13,7 @@ void AmxMatmulRows(const MatmulArgs& args);  // kernels_amx.cc
 
 extern const Kernels kAvx512Kernels;
 extern const Kernels kAmxKernels;
-const Kernels kAvx512Kernels = {
+constexpr Kernels kAvx512Set = {
     .isa = Isa::kAvx512,
     .matmul = Matmul<SimdAvx512>,
     .rms_norm = RmsNorm<SimdAvx512>,
@@ -28,20 +28,13 @@ const Kernels kAvx512Kernels = {
     .rope_cache = RopeCache<SimdAvx512>,
     .attention = Attention<SimdAvx512>::Run,
 };
-const Kernels kAmxKernels = {
-    .isa = Isa::kAmx,
-    .matmul = AmxMatmulRows,
-    .rms_norm = RmsNorm<SimdAvx512>,
-    .add = Add<SimdAvx512>,
-    .quantize = Quantize<SimdAvx512>,
-    .layer_norm = LayerNorm<SimdAvx512>,
-    .add_scaled = AddScaled<SimdAvx512>,
-    .activate = ActivateAny<SimdAvx512>,
-    .scale_and_cap = ScaleAndCap<SimdAvx512>,
-    .softmax = Softmax<SimdAvx512>,
-    .sigmoid = Sigmoid<SimdAvx512>,
-    .rope_cache = RopeCache<SimdAvx512>,
-    .attention = Attention<SimdAvx512>::Run,
-};
+constinit const Kernels kAvx512Kernels = kAvx512Set;
+// The same set but for its products.
+constinit const Kernels kAmxKernels = [] {
+  Kernels kernels = kAvx512Set;
+  kernels.isa = Isa::kAmx;
+  kernels.matmul = AmxMatmulRows;
+  return kernels;
+}();
 
 }  // namespace weft::cpu
