@@ -15,9 +15,9 @@ using WallTime = std::chrono::system_clock::time_point;
 class Clock {
  public:
   virtual ~Clock() = default;
-  virtual SteadyTime Now() const = 0;   // for intervals, deadlines, rate limits
-  virtual WallTime Wall() const = 0;    // for logs, tokens with an expiry, audit
-  static Clock& Real();                 // lives for ever
+  virtual SteadyTime Now() const = 0;  // for intervals, deadlines, rate limits
+  virtual WallTime Wall() const = 0;   // for logs, tokens with an expiry, audit
+  static Clock& Real();                // lives for ever
 };
 
 // A clock that stands still until it is told to move. Thread safe.

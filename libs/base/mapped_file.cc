@@ -49,6 +49,7 @@ void ReleasePages(const void* data, uint64_t bytes) {
   const auto address = reinterpret_cast<uintptr_t>(data);
   const uint64_t begin = (address + page - 1) / page * page;
   const uint64_t end = (address + bytes) / page * page;
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): madvise takes an address.
   if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 

@@ -28,10 +28,10 @@ std::string_view Message(const absl::Status& status);
 // "INVALID_ARGUMENT: message", for logs.
 std::string ToString(const absl::Status& status);
 
-#define WEFT_DEFINE_STATUS(Name, Code)                                                     \
-  template <typename... Args>                                                              \
-  absl::Status Name(fmt::format_string<Args...> format, Args&&... args) {                  \
-    return ::weft::MakeStatus(Code, fmt::format(format, std::forward<Args>(args)...));     \
+#define WEFT_DEFINE_STATUS(Name, Code)                                                 \
+  template <typename... Args>                                                          \
+  absl::Status Name(fmt::format_string<Args...> format, Args&&... args) {              \
+    return ::weft::MakeStatus(Code, fmt::format(format, std::forward<Args>(args)...)); \
   }
 
 WEFT_DEFINE_STATUS(InvalidArgument, absl::StatusCode::kInvalidArgument)
@@ -60,8 +60,8 @@ WEFT_DEFINE_STATUS(DataLoss, absl::StatusCode::kDataLoss)
 #define WEFT_CHECK(condition) \
   ((condition) ? (void)0 : ::weft::CheckFailed(#condition, __FILE__, __LINE__))
 
-#define WEFT_RETURN_IF_ERROR(expr)                              \
-  do {                                                          \
+#define WEFT_RETURN_IF_ERROR(expr)                                                     \
+  do {                                                                                 \
     if (::absl::Status weft_status_ = (expr); !weft_status_.ok()) return weft_status_; \
   } while (false)
 
@@ -72,8 +72,8 @@ WEFT_DEFINE_STATUS(DataLoss, absl::StatusCode::kDataLoss)
 // NOLINTBEGIN(bugprone-macro-parentheses): the arguments are declarations, not expressions.
 #define WEFT_ASSIGN_OR_RETURN(lhs, expr) \
   WEFT_ASSIGN_OR_RETURN_IMPL_(WEFT_CONCAT_(weft_statusor_, __LINE__), lhs, expr)
-#define WEFT_ASSIGN_OR_RETURN_IMPL_(statusor, lhs, expr) \
-  auto statusor = (expr);                                \
+#define WEFT_ASSIGN_OR_RETURN_IMPL_(statusor, lhs, expr)   \
+  auto statusor = (expr);                                  \
   if (!statusor.ok()) return std::move(statusor).status(); \
   lhs = std::move(statusor).value()
 // NOLINTEND(bugprone-macro-parentheses)

@@ -72,6 +72,7 @@ class Binder {
   void Choice(std::string_view name, E* field, std::vector<std::pair<std::string, E>> choices,
               std::string_view help) {
     std::vector<std::string> names;
+    names.reserve(choices.size());
     for (const auto& choice : choices) names.push_back(choice.first);
     AddChoice(name, std::move(names), help,
               {[field, choices](size_t i) { *field = choices[i].second; },

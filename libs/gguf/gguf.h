@@ -119,7 +119,7 @@ class GgufFile {
   static absl::StatusOr<std::shared_ptr<GgufFile>> ParseOne(std::string bytes,
                                                             const GgufLimits& limits);
   // split.cc: `part(i)` brings part i > 0 and says in its errors which it is.
-  static absl::StatusOr<Part> Join(Part first, uint64_t count, const GgufLimits& limits,
+  static absl::StatusOr<Part> Join(const Part& first, uint64_t count, const GgufLimits& limits,
                                    const std::function<absl::StatusOr<Part>(uint64_t)>& part);
   absl::Status IndexTensors();
 

@@ -56,7 +56,7 @@ absl::StatusOr<std::string> Sibling(const std::string& path, uint64_t number, ui
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const GgufFile>> GgufFile::Join(
-    Part first, uint64_t count, const GgufLimits& limits,
+    const Part& first, uint64_t count, const GgufLimits& limits,
     const std::function<absl::StatusOr<Part>(uint64_t)>& part) {
   WEFT_ASSIGN_OR_RETURN(const SplitKeys keys, ReadSplitKeys(*first, limits));
   std::shared_ptr<GgufFile> joined(new GgufFile());
@@ -119,7 +119,7 @@ absl::StatusOr<std::shared_ptr<const GgufFile>> GgufFile::FromParts(std::vector<
                                                                     const GgufLimits& limits) {
   if (parts.empty()) return InvalidArgument("a split model of no parts");
   WEFT_ASSIGN_OR_RETURN(Part first, ParseOne(std::move(parts[0]), limits));
-  return Join(std::move(first), parts.size(), limits, [&](uint64_t i) -> absl::StatusOr<Part> {
+  return Join(first, parts.size(), limits, [&](uint64_t i) -> absl::StatusOr<Part> {
     absl::StatusOr<Part> parsed = ParseOne(std::move(parts[i]), limits);
     if (!parsed.ok()) {
       return Annotate(parsed.status(), fmt::format("part {} of {}", i + 1, parts.size()));

@@ -161,8 +161,8 @@ void ReadExperts(Reader& reader, bool normalise, ModelConfig& config) {
 
 // [layers], 1 in every layer whose index modulo `period` is not `period` - 1.
 std::vector<uint8_t> AllButEvery(int32_t period, int32_t layers) {
-  std::vector<uint8_t> out;
-  for (int32_t i = 0; i < layers; ++i) out.push_back((i + 1) % period != 0 ? 1 : 0);
+  std::vector<uint8_t> out(static_cast<size_t>(layers));
+  for (int32_t i = 0; i < layers; ++i) out[static_cast<size_t>(i)] = (i + 1) % period != 0 ? 1 : 0;
   return out;
 }
 

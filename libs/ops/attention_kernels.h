@@ -104,6 +104,7 @@ class Attention {
       Pass<Q>(tile, query, seen, sums, largest, total);
       query += Q;
     };
+    // NOLINTNEXTLINE(bugprone-infinite-loop): `take` moves `query`.
     while (end - query >= kMost) take.template operator()<kMost>();
     if constexpr (kMost > 4) {
       if (end - query >= 4) take.template operator()<4>();

@@ -60,10 +60,10 @@ struct LogField {
 // A message and the place of the call, filled by the compiler.
 struct LogMessage {
   template <typename T>
+  // NOLINTNEXTLINE(google-explicit-constructor)
   requires std::convertible_to<T, std::string_view> LogMessage(
-      const T& t,  // NOLINT(google-explicit-constructor)
-      const char* call_file = __builtin_FILE(), const char* call_function = __builtin_FUNCTION(),
-      int call_line = __builtin_LINE())
+      const T& t, const char* call_file = __builtin_FILE(),
+      const char* call_function = __builtin_FUNCTION(), int call_line = __builtin_LINE())
       : text(t), file(call_file), function(call_function), line(call_line) {}
 
   std::string_view text;

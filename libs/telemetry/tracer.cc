@@ -185,12 +185,12 @@ void Tracer::Run() {
                                 std::make_move_iterator(end));
     queue_.erase(queue_.begin(), end);
     lock.unlock();
-    ExportBatch(std::move(batch));
+    ExportBatch(batch);
     lock.lock();
   }
 }
 
-void Tracer::ExportBatch(std::vector<SpanData> batch) {
+void Tracer::ExportBatch(const std::vector<SpanData>& batch) {
   using SteadyClock = std::chrono::steady_clock;
   const auto give_up = SteadyClock::now() + options_.retry_for;
   std::chrono::nanoseconds pause = std::chrono::milliseconds(100);

@@ -127,7 +127,7 @@ class Tracer {
   friend class Span;
   void Finish(SpanData span);
   void Run();
-  void ExportBatch(std::vector<SpanData> batch);
+  void ExportBatch(const std::vector<SpanData>& batch);
 
   const TracerOptions options_;
   const std::unique_ptr<SpanExporter> exporter_;

@@ -189,6 +189,7 @@ class Client final : public SchedulerClient {
       for (const v1::ModelInfo& model : link->models) all.emplace(model.id(), model);
     }
     std::vector<v1::ModelInfo> models;
+    models.reserve(all.size());
     for (auto& [id, model] : all) models.push_back(std::move(model));
     return models;
   }

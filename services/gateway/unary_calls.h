@@ -52,7 +52,7 @@ class UnaryCalls {
     }
     if (stopped) return call->done(Cancelled("the gateway is stopping"));
     grpc::ClientContext* context = call->context.get();
-    start(context, &call->request, &call->response, [this, call](grpc::Status status) {
+    start(context, &call->request, &call->response, [this, call](const grpc::Status& status) {
       {
         std::lock_guard lock(mutex_);
         running_.erase(call->context.get());

@@ -181,6 +181,7 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
   options.lease = config.lease;
   options.fault = InjectedFault(config, models);
   std::vector<EnginePort*> engines;
+  engines.reserve(models.size());
   for (const auto& model : models) engines.push_back(model.get());
   SessionHub hub(worker_id, engines, options,
                  [&](const ItemRecord& item, const engine::StepFinish& finish) {

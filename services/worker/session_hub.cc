@@ -274,6 +274,7 @@ void SessionHub::Misbehave(const engine::StepOutput& output) {
     }
   }
   // The engine's thread alone: sessions and heartbeats go on.
+  // NOLINTNEXTLINE(bugprone-infinite-loop)
   while (hangs) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 

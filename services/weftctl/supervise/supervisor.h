@@ -20,9 +20,9 @@ struct ServiceSpec {
   std::string admin_host = "127.0.0.1";
   uint16_t admin_port = 0;  // 0: ready as soon as it runs
   std::string ready_path = "/ready";
-  // Asked every second once it was ready. A service that says 503 three times in a row (an engine that
-  // hangs) is killed and started again; one that does not answer may be stopped or busy, and is left
-  // alone. Empty: not asked.
+  // Asked every second once it was ready. A service that says 503 three times in a row (an engine
+  // that hangs) is killed and started again; one that does not answer may be stopped or busy, and
+  // is left alone. Empty: not asked.
   std::string live_path = "/health";
   std::chrono::milliseconds ready_timeout{120000};
   std::chrono::milliseconds grace{30000};  // from SIGTERM to SIGKILL
