@@ -1,0 +1,219 @@
+#include "libs/device/emulated_device.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "libs/base/status.h"
+
+namespace weft {
+namespace {
+
+struct Work {
+  std::string what;
+  std::function<absl::Status()> run;
+};
+
+struct EmulatedStream {
+  bool capturing = false;
+  std::vector<Work> recorded;
+  absl::Status error;
+};
+
+struct EmulatedEvent {
+  bool recorded = false;
+  std::chrono::steady_clock::time_point at;
+};
+
+struct EmulatedGraph {
+  std::vector<Work> work;
+};
+
+EmulatedStream& Of(StreamHandle stream) { return *reinterpret_cast<EmulatedStream*>(stream); }
+EmulatedEvent& Of(EventHandle event) { return *reinterpret_cast<EmulatedEvent*>(event); }
+EmulatedGraph& Of(GraphHandle graph) { return *reinterpret_cast<EmulatedGraph*>(graph); }
+
+// What fresh memory holds: a float of it is -1.5e-36 or so, an index is far out of any range.
+constexpr int kPoison = 0x83;
+
+}  // namespace
+
+EmulatedDevice::EmulatedDevice(const Options& options) {
+  info_.name = "emulated sm_90";
+  info_.major = 9;
+  info_.multiprocessors = 1;
+  info_.memory_bytes = options.memory_bytes;
+  info_.l2_bytes = uint64_t{50} << 20;
+  info_.shared_bytes_per_block = 227 << 10;
+  info_.emulated = true;
+}
+
+EmulatedDevice::~EmulatedDevice() {
+  for (const auto& [memory, block] : blocks_) std::free(const_cast<uint8_t*>(memory));
+}
+
+absl::StatusOr<uint64_t> EmulatedDevice::FreeBytes() {
+  const std::lock_guard lock(mutex_);
+  return info_.memory_bytes - used_;
+}
+
+absl::StatusOr<void*> EmulatedDevice::Take(uint64_t bytes, bool pinned) {
+  const std::lock_guard lock(mutex_);
+  if (!pinned && bytes > info_.memory_bytes - used_) {
+    return ResourceExhausted("{} bytes are asked of {}, {} are free", bytes, info_.name,
+                             info_.memory_bytes - used_);
+  }
+  const uint64_t rounded = (bytes + 255) / 256 * 256;
+  void* memory = rounded < bytes ? nullptr : std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
+  if (memory == nullptr) return ResourceExhausted("no memory for {} bytes", bytes);
+  std::memset(memory, kPoison, rounded);
+  blocks_[static_cast<const uint8_t*>(memory)] = {bytes, pinned};
+  if (!pinned) used_ += bytes;
+  return memory;
+}
+
+void EmulatedDevice::Return(void* memory, bool pinned) {
+  if (memory == nullptr) return;
+  const std::lock_guard lock(mutex_);
+  const auto found = blocks_.find(static_cast<const uint8_t*>(memory));
+  WEFT_CHECK(found != blocks_.end() && found->second.pinned == pinned);
+  if (!pinned) used_ -= found->second.bytes;
+  blocks_.erase(found);
+  std::free(memory);
+}
+
+absl::StatusOr<void*> EmulatedDevice::DoAllocate(uint64_t bytes) { return Take(bytes, false); }
+void EmulatedDevice::DoFree(void* memory) { Return(memory, false); }
+absl::StatusOr<void*> EmulatedDevice::DoAllocatePinned(uint64_t bytes) { return Take(bytes, true); }
+void EmulatedDevice::DoFreePinned(void* memory) { Return(memory, true); }
+
+absl::Status EmulatedDevice::CheckRange(const void* at, uint64_t bytes, bool pinned,
+                                        const char* side) const {
+  const std::lock_guard lock(mutex_);
+  const auto* first = static_cast<const uint8_t*>(at);
+  auto found = blocks_.upper_bound(first);
+  if (found != blocks_.begin()) {
+    --found;
+    const uint64_t offset = static_cast<uint64_t>(first - found->first);
+    const Block& block = found->second;
+    if (block.pinned == pinned && offset <= block.bytes && bytes <= block.bytes - offset) {
+      return absl::OkStatus();
+    }
+  }
+  return InvalidArgument("{} of a copy: {} bytes at {} are not in {} memory", side, bytes,
+                         fmt::ptr(at), pinned ? "pinned" : "device");
+}
+
+absl::StatusOr<StreamHandle> EmulatedDevice::CreateStream() {
+  return reinterpret_cast<StreamHandle>(new EmulatedStream);
+}
+void EmulatedDevice::DestroyStream(StreamHandle stream) { delete &Of(stream); }
+
+absl::Status EmulatedDevice::DoSynchronize(StreamHandle stream) {
+  if (Of(stream).capturing)
+    return FailedPrecondition("the stream captures: it cannot be waited for");
+  return std::exchange(Of(stream).error, absl::OkStatus());
+}
+
+void EmulatedDevice::Enqueue(StreamHandle handle, std::string what,
+                             std::function<absl::Status()> work) {
+  EmulatedStream& stream = Of(handle);
+  if (stream.capturing) {
+    stream.recorded.push_back({std::move(what), std::move(work)});
+    return;
+  }
+  // As on a GPU: after an error nothing runs until somebody has looked at it.
+  if (!stream.error.ok()) return;
+  stream.error = Annotate(work(), what);
+}
+
+absl::StatusOr<EventHandle> EmulatedDevice::CreateEvent() {
+  return reinterpret_cast<EventHandle>(new EmulatedEvent);
+}
+void EmulatedDevice::DestroyEvent(EventHandle event) { delete &Of(event); }
+
+absl::Status EmulatedDevice::Record(EventHandle event, StreamHandle stream) {
+  Enqueue(stream, "record an event", [event] {
+    Of(event).recorded = true;
+    Of(event).at = std::chrono::steady_clock::now();
+    return absl::OkStatus();
+  });
+  return absl::OkStatus();
+}
+
+absl::Status EmulatedDevice::WaitFor(StreamHandle stream, EventHandle event) {
+  Enqueue(stream, "wait for an event", [event]() -> absl::Status {
+    if (!Of(event).recorded) return FailedPrecondition("the event was never recorded");
+    return absl::OkStatus();
+  });
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> EmulatedDevice::Done(EventHandle event) { return Of(event).recorded; }
+
+absl::StatusOr<double> EmulatedDevice::Milliseconds(EventHandle from, EventHandle to) {
+  if (!Of(from).recorded || !Of(to).recorded) return FailedPrecondition("an event is not recorded");
+  return std::chrono::duration<double, std::milli>(Of(to).at - Of(from).at).count();
+}
+
+absl::Status EmulatedDevice::CopyAsync(void* to, const void* from, uint64_t bytes, CopyKind kind,
+                                       StreamHandle stream) {
+  WEFT_RETURN_IF_ERROR(CheckRange(to, bytes, kind == CopyKind::kToHost, "target"));
+  WEFT_RETURN_IF_ERROR(CheckRange(from, bytes, kind == CopyKind::kToDevice, "source"));
+  Enqueue(stream, "copy", [=] {
+    std::memmove(to, from, bytes);
+    return absl::OkStatus();
+  });
+  return absl::OkStatus();
+}
+
+absl::Status EmulatedDevice::FillAsync(void* to, uint8_t value, uint64_t bytes,
+                                       StreamHandle stream) {
+  WEFT_RETURN_IF_ERROR(CheckRange(to, bytes, false, "target"));
+  Enqueue(stream, "fill", [=] {
+    std::memset(to, value, bytes);
+    return absl::OkStatus();
+  });
+  return absl::OkStatus();
+}
+
+absl::Status EmulatedDevice::BeginCapture(StreamHandle stream) {
+  if (Of(stream).capturing) return FailedPrecondition("the stream captures already");
+  Of(stream).capturing = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<GraphHandle> EmulatedDevice::EndCapture(StreamHandle stream) {
+  if (!Of(stream).capturing) return FailedPrecondition("the stream does not capture");
+  Of(stream).capturing = false;
+  auto* graph = new EmulatedGraph{std::exchange(Of(stream).recorded, {})};
+  return reinterpret_cast<GraphHandle>(graph);
+}
+
+absl::Status EmulatedDevice::EndCaptureInto(StreamHandle stream, GraphHandle graph) {
+  if (!Of(stream).capturing) return FailedPrecondition("the stream does not capture");
+  Of(stream).capturing = false;
+  std::vector<Work> work = std::exchange(Of(stream).recorded, {});
+  std::vector<Work>& own = Of(graph).work;
+  if (work.size() != own.size()) {
+    return FailedPrecondition("the graph has {} operations, the capture {}", own.size(),
+                              work.size());
+  }
+  for (size_t i = 0; i < work.size(); ++i) {
+    if (work[i].what == own[i].what) continue;
+    return FailedPrecondition("operation {} of the graph is '{}', of the capture '{}'", i,
+                              own[i].what, work[i].what);
+  }
+  own = std::move(work);
+  return absl::OkStatus();
+}
+
+absl::Status EmulatedDevice::LaunchGraph(GraphHandle graph, StreamHandle stream) {
+  for (const Work& work : Of(graph).work) Enqueue(stream, work.what, work.run);
+  return absl::OkStatus();
+}
+
+void EmulatedDevice::DestroyGraph(GraphHandle graph) { delete &Of(graph); }
+
+}  // namespace weft
