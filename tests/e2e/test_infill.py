@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from mesh import Mesh, model_path
+from node_client import run_suite
 
 FIM_KEYS = {"fim_pre": 10, "fim_suf": 11, "fim_mid": 12}  # control tokens that it does not use
 
@@ -102,3 +103,8 @@ def test_what_does_not_fit_the_context_is_left_out(http: httpx.Client):
     body = http.post("/infill", json={**ASK, "input_extra": files, "n_predict": 0}).json()
     assert body["truncated"] and body["tokens_predicted"] == 0 and body["stop_type"] == "limit"
     assert body["tokens_evaluated"] < 100  # no file fits, the edited one does
+
+
+def test_the_node_client_completes_fills_in_echoes_and_chooses(filling_mesh, http: httpx.Client):
+    model = http.get("/v1/models").json()["data"][0]["id"]
+    run_suite("completions.test.mjs", filling_mesh, model)

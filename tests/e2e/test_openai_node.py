@@ -1,17 +1,7 @@
-"""Runs node/openai.test.mjs: the official openai client for Node, unmodified."""
+"""Chats with the official openai client for Node; completions are in test_infill.py."""
 
-import os
-import subprocess
-from pathlib import Path
-
-from mesh import ROOT
+from node_client import run_suite
 
 
 def test_the_node_client_passes_its_suite(mesh, model):
-    home = Path(os.environ.get("WEFT_HOME", ROOT / ".weft"))
-    done = subprocess.run(
-        ["node", "--test", "tests/e2e/node/openai.test.mjs"], cwd=ROOT, text=True,
-        capture_output=True, timeout=120,
-        env={**os.environ, "WEFT_URL": mesh.url, "WEFT_KEY": mesh.admin_key,
-             "WEFT_MODEL_ID": model, "WEFT_NODE_HOME": str((home / "node").resolve())})
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_suite("openai.test.mjs", mesh, model)
