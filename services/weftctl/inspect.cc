@@ -9,6 +9,7 @@
 #include "libs/model/gguf_source.h"
 #include "libs/model/model_source.h"
 #include "libs/tensor/dtype.h"
+#include "services/weftctl/printable.h"
 
 namespace weft::ctl {
 namespace {
@@ -30,20 +31,15 @@ struct Totals {
   }
 };
 
-uint64_t Elements(const Tensor& tensor) {
-  uint64_t elements = 1;
-  for (const int64_t dim : tensor.dims) elements *= static_cast<uint64_t>(dim);
-  return elements;
-}
-
 Totals Sum(const TensorSource& source) {
   Totals totals;
   for (const Tensor& tensor : source.tensors()) {
     TypeTotal& type = totals.types[tensor.type];
     ++type.tensors;
-    type.elements += Elements(tensor);
+    const auto elements = static_cast<uint64_t>(tensor.elements());
+    type.elements += elements;
     type.bytes += tensor.bytes;
-    totals.elements += Elements(tensor);
+    totals.elements += elements;
     totals.bytes += tensor.bytes;
   }
   return totals;
@@ -63,13 +59,6 @@ MemoryNeed NeedAt(const InspectedModel& model, int32_t context) {
   ModelConfig config = *model.config;
   config.context_length = context;
   return EstimateMemory(config, *model.tensors, {.kv_bytes = UINT64_MAX});
-}
-
-// Names and texts of hostile files go to a terminal.
-std::string Printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return out;
 }
 
 std::string Count(uint64_t n) {
