@@ -67,6 +67,11 @@ void GgufWriter::AddInt32Array(std::string_view key, std::span<const int32_t> va
   for (const int32_t value : values) Append(metadata_, value);
 }
 
+void GgufWriter::AddBoolArray(std::string_view key, std::span<const uint8_t> values) {
+  ArrayHead(key, GgufType::kBool, values.size());
+  for (const uint8_t value : values) Append(metadata_, static_cast<uint8_t>(value != 0 ? 1 : 0));
+}
+
 void GgufWriter::AddUint8Array(std::string_view key, std::string_view bytes) {
   ArrayHead(key, GgufType::kUint8, bytes.size());
   metadata_ += bytes;

@@ -25,6 +25,7 @@ class GgufWriter {
   void AddString(std::string_view key, std::string_view value);
   void AddStringArray(std::string_view key, std::span<const std::string> values);
   void AddInt32Array(std::string_view key, std::span<const int32_t> values);
+  void AddBoolArray(std::string_view key, std::span<const uint8_t> values);  // 0 or 1
   void AddUint8Array(std::string_view key, std::string_view bytes);
   void AddFloat32Array(std::string_view key, std::span<const float> values);
   void AddFloat64Array(std::string_view key, std::span<const double> values);

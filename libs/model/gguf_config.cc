@@ -102,6 +102,54 @@ absl::StatusOr<int32_t> VocabularySize(const GgufFile& file, Reader& reader) {
   return static_cast<int32_t>(rows);
 }
 
+// [layers], 1 in every layer whose index modulo `period` is not `period` - 1.
+std::vector<uint8_t> AllButEvery(int32_t period, int32_t layers) {
+  std::vector<uint8_t> out(static_cast<size_t>(layers));
+  for (int32_t i = 0; i < layers; ++i) out[static_cast<size_t>(i)] = (i + 1) % period != 0 ? 1 : 0;
+  return out;
+}
+
+// One value for every layer: an array of them, or where `period` is allowed a number n, which says
+// that every n-th layer has a 0. Empty when the key is absent.
+std::vector<uint8_t> PerLayer(const GgufFile& file, Reader& reader, std::string_view name,
+                              bool period, int32_t layers) {
+  const std::string key = reader.Key(name);
+  const GgufFile::Entry* entry = file.Find(key);
+  if (entry == nullptr) return {};
+  if (entry->type != GgufType::kArray && period) {
+    const int32_t n = reader.Count(name);
+    if (n > 0) return AllButEvery(n, layers);
+    return std::vector<uint8_t>(static_cast<size_t>(layers), 1);  // 0: no layer is an exception
+  }
+  if (entry->type == GgufType::kArray && entry->count != static_cast<uint64_t>(layers)) {
+    reader.Fail(InvalidArgument("{}: expected {} layers, found {}", key, layers, entry->count));
+    return {};
+  }
+  std::vector<uint8_t> out;
+  if (entry->type == GgufType::kArray && entry->element == GgufType::kBool) {
+    for (const char value : entry->payload) out.push_back(value != 0 ? 1 : 0);
+    return out;
+  }
+  const absl::StatusOr<std::vector<int64_t>> values = file.GetIntArray(key);
+  if (!values.ok()) {
+    reader.Fail(values.status());
+    return {};
+  }
+  for (const int64_t value : *values) out.push_back(value != 0 ? 1 : 0);
+  return out;
+}
+
+// What newer files say of each layer goes before what is known of the family.
+void ReadLayerPatterns(const GgufFile& file, Reader& reader, ModelConfig& config) {
+  const int32_t layers = config.layers;
+  std::vector<uint8_t> slides =
+      PerLayer(file, reader, "attention.sliding_window_pattern", /*period=*/true, layers);
+  if (config.sliding_window > 0 && !slides.empty()) config.sliding_layers = std::move(slides);
+  std::vector<uint8_t> rotates =
+      PerLayer(file, reader, "attention.rope_pattern", /*period=*/false, layers);
+  if (!rotates.empty()) config.rope_layers = std::move(rotates);
+}
+
 using Kind = RopeScaling::Kind;
 
 void ReadRopeScaling(const GgufFile& file, Reader& reader, ModelConfig& config) {
@@ -120,6 +168,9 @@ void ReadRopeScaling(const GgufFile& file, Reader& reader, ModelConfig& config) 
     scaling.beta_fast = reader.Real("rope.scaling.yarn_beta_fast", scaling.beta_fast);
     scaling.beta_slow = reader.Real("rope.scaling.yarn_beta_slow", scaling.beta_slow);
     scaling.attention_factor = reader.Real("rope.scaling.yarn_attn_factor", 0.0f);
+  } else if (file.Has(reader.Key("rope.scaling.dynamic_factor"))) {
+    scaling.kind = Kind::kDynamic;
+    scaling.factor = reader.Real("rope.scaling.dynamic_factor");
   } else if (type.empty() && reader.Has("rope.scale_linear")) {
     scaling.kind = Kind::kLinear;
     scaling.factor = reader.Real("rope.scale_linear");
@@ -159,13 +210,6 @@ void ReadExperts(Reader& reader, bool normalise, ModelConfig& config) {
   }
 }
 
-// [layers], 1 in every layer whose index modulo `period` is not `period` - 1.
-std::vector<uint8_t> AllButEvery(int32_t period, int32_t layers) {
-  std::vector<uint8_t> out(static_cast<size_t>(layers));
-  for (int32_t i = 0; i < layers; ++i) out[static_cast<size_t>(i)] = (i + 1) % period != 0 ? 1 : 0;
-  return out;
-}
-
 // What a family does that its metadata does not say.
 void Llama(Reader& reader, ModelConfig& config) {
   ReadExperts(reader, /*normalise=*/true, config);  // Mixtral
@@ -196,7 +240,7 @@ void DeepSeek2(Reader& reader, ModelConfig& config) {
   // 0.1 mscale, one for both: cosines and sines keep their size, scores do not.
   scaling.mscale = scaling.mscale_all_dim =
       10 * reader.Real("rope.scaling.yarn_log_multiplier", 0.0f);
-  if (scaling.mscale == 0) scaling.attention_factor = 1;
+  if (scaling.mscale == 0 && scaling.attention_factor == 0) scaling.attention_factor = 1;
 }
 
 void Granite(Reader& reader, ModelConfig& config) {
@@ -323,6 +367,7 @@ absl::StatusOr<ModelConfig> ModelConfig::FromGguf(const GgufFile& file) {
   config.qk_norm = has("attn_q_norm.weight");
   config.tied_embeddings = file.FindTensor("output.weight") == nullptr;
   family->complete(reader, config);
+  ReadLayerPatterns(file, reader, config);
   const bool latent = config.mla.kv_lora > 0;
   const int32_t value_dim = reader.Count("attention.value_length", config.head_dim);
   if (!latent && value_dim != config.head_dim) {

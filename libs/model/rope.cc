@@ -41,7 +41,33 @@ double Exp(double x) {
   return sum;
 }
 
+// How much of a frequency stays; the rest is divided by the factor.
+double Llama3Keep(const RopeScaling& scaling, double original, float frequency) {
+  const double low = scaling.low_freq_factor;
+  const double high = scaling.high_freq_factor;
+  const double turns = original * frequency / kTwoPi;  // over the original context
+  return std::clamp((turns - low) / (high - low), 0.0, 1.0);
+}
+
+void Frequencies(double log_base, int32_t pairs, std::vector<float>& out) {
+  out.resize(static_cast<size_t>(pairs));
+  for (int32_t i = 0; i < pairs; ++i) {
+    out[static_cast<size_t>(i)] = static_cast<float>(Exp(-log_base * i / pairs));
+  }
+}
+
 }  // namespace
+
+std::vector<float> Llama3Factors(const ModelConfig& config) {
+  std::vector<float> factors;
+  Frequencies(Log(config.rope_base), config.rope_dim / 2, factors);
+  const RopeScaling& scaling = config.rope_scaling;
+  for (float& value : factors) {
+    const double keep = Llama3Keep(scaling, config.original_context(), value);
+    value = static_cast<float>(1 / ((1 - keep) / scaling.factor + keep));
+  }
+  return factors;
+}
 
 void SinCos(double x, double* sine, double* cosine) {
   // Cody-Waite: pi/2 in three parts, the first two of 33 bits, so that their products with a
@@ -90,7 +116,7 @@ RopeTable::RopeTable(const ModelConfig& config, std::span<const float> factors, 
   if (pairs_ == 0) return;
   const bool own_base = layers == Layers::kSliding && config.rope_base_sliding > 0;
   log_base_ = Log(own_base ? config.rope_base_sliding : config.rope_base);
-  Frequencies(log_base_, frequencies_);
+  Frequencies(log_base_, pairs_, frequencies_);
   if (own_base) return;
   if (!factors.empty()) {
     for (size_t i = 0; i < frequencies_.size(); ++i) frequencies_[i] /= factors[i];
@@ -126,21 +152,11 @@ RopeTable::RopeTable(const ModelConfig& config, std::span<const float> factors, 
   }
 }
 
-void RopeTable::Frequencies(double log_base, std::vector<float>& out) const {
-  out.resize(static_cast<size_t>(pairs_));
-  for (int32_t i = 0; i < pairs_; ++i) {
-    out[static_cast<size_t>(i)] = static_cast<float>(Exp(-log_base * i / pairs_));
-  }
-}
-
 // Wavelengths above original / low_freq_factor are stretched by factor, those below original /
 // high_freq_factor are not.
 void RopeTable::ScaleLlama3(const RopeScaling& scaling, double original) {
-  const double low = scaling.low_freq_factor;
-  const double high = scaling.high_freq_factor;
   for (float& frequency : frequencies_) {
-    const double turns = original * frequency / kTwoPi;  // over the original context
-    const double keep = std::clamp((turns - low) / (high - low), 0.0, 1.0);
+    const double keep = Llama3Keep(scaling, original, frequency);
     frequency = static_cast<float>((1 - keep) * frequency / scaling.factor + keep * frequency);
   }
 }
@@ -183,7 +199,7 @@ void RopeTable::Fill(std::span<const int32_t> positions, float* out) const {
     if (dynamic_from_ > 0 && at >= dynamic_from_ && pairs_ > 1) {
       const double length = at + 1.0;
       const double growth = dynamic_factor_ * length / dynamic_from_ - (dynamic_factor_ - 1);
-      Frequencies(log_base_ + Log(growth) * pairs_ / (pairs_ - 1), grown);
+      Frequencies(log_base_ + Log(growth) * pairs_ / (pairs_ - 1), pairs_, grown);
       frequencies = &grown;
     }
     for (int32_t i = 0; i < pairs_; ++i) {

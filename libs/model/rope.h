@@ -27,10 +27,11 @@ class RopeTable {
   // out [rows, rope_dim]: of each position the cosines, then the sines.
   void Fill(std::span<const int32_t> positions, float* out) const;
 
+  float magnitude() const { return magnitude_; }  // of cosines and sines
+
  private:
   void ScaleLlama3(const RopeScaling& scaling, double original);
   void ScaleYarn(const RopeScaling& scaling, double original);
-  void Frequencies(double log_base, std::vector<float>& out) const;
 
   int32_t pairs_ = 0;
   double log_base_ = 0;
@@ -41,6 +42,9 @@ class RopeTable {
   int32_t dynamic_from_ = 0;
   double dynamic_factor_ = 1;
 };
+
+// [rope_dim / 2] what Llama 3's scaling divides each frequency by: GGUF's rope_freqs.weight.
+std::vector<float> Llama3Factors(const ModelConfig& config);
 
 // The error is below 1e-12 for |x| < 10^6 and below 1e-9 for |x| < 2^24: far finer than fp32.
 void SinCos(double x, double* sine, double* cosine);

@@ -33,6 +33,9 @@ class TensorLoader {
 
   bool Has(std::string_view name) const { return tensors_.Find(name) != nullptr; }
 
+  // A tensor that need not be read, because others say the same.
+  void Ignore(std::string name) { known_.insert(std::move(name)); }
+
   // GGUF order: dims[0] is the contiguous one, so a matrix is {cols, rows}.
   absl::StatusOr<const Tensor*> Find(const std::string& name, const std::vector<int64_t>& dims);
 

@@ -18,6 +18,12 @@ struct Tensor {
   std::vector<int64_t> dims;      // GGUF order: dims[0] is contiguous in memory
   uint64_t bytes = 0;             // there at `data`
   const uint8_t* data = nullptr;  // any alignment; the source owns it
+
+  int64_t elements() const {
+    int64_t product = 1;
+    for (const int64_t dim : dims) product *= dim;
+    return product;
+  }
 };
 
 // Immutable; thread safe. Tensors live as long as their source.

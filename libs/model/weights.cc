@@ -140,6 +140,9 @@ class LayerLoader {
     WEFT_RETURN_IF_ERROR(Vector("attn_kv_a_norm", mla.kv_lora, out.kv_a_norm));
     const int64_t kv = static_cast<int64_t>(config_.heads) * (mla.nope_dim + mla.v_dim);
     if (loader_.Has(Name("attn_kv_b", "weight")) || !loader_.Has(Name("attn_k_b", "weight"))) {
+      // Some files have its two parts beside it, for another way to compute the same.
+      loader_.Ignore(Name("attn_k_b", "weight"));
+      loader_.Ignore(Name("attn_v_b", "weight"));
       return Linear("attn_kv_b", kv, mla.kv_lora, false, out.kv_b);
     }
     return loader_.SplitKvB(Name("attn_k_b", "weight"), Name("attn_v_b", "weight"), config_,

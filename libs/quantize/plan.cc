@@ -48,7 +48,8 @@ struct Context {
 DType MixedType(const Tensor& tensor, const Context& context) {
   const std::string_view name = tensor.name;
   const DType type = context.mix.type;
-  if (context.mix.pure || type == DType::kQ8_0) return type;
+  const bool plain = FindBlockFormat(type) == nullptr;
+  if (context.mix.pure || plain || type == DType::kQ8_0) return type;
   if (name == "output.weight" || (context.tied && name == "token_embd.weight")) {
     return DType::kQ6_K;
   }
@@ -114,6 +115,10 @@ std::vector<PlannedTensor> PlanTypes(std::span<const Tensor> tensors, const Quan
 
 uint32_t FileTypeNumber(const QuantizeMix& mix) {
   switch (mix.type) {
+    case DType::kF16:
+      return 1;
+    case DType::kBF16:
+      return 32;
     case DType::kQ4_0:
       return 2;
     case DType::kQ8_0:

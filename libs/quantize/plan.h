@@ -13,7 +13,7 @@
 namespace weft {
 
 struct QuantizeMix {
-  DType type = DType::kQ8_0;  // Q8_0, Q4_0, Q4_K or Q6_K
+  DType type = DType::kQ8_0;  // Q8_0, Q4_0, Q4_K, Q6_K, or F16, BF16, F32: only converted
   // Every matrix gets `type`. Otherwise llama.cpp's mixtures: the output matrix (or the embedding,
   // when they are one) becomes at least Q6_K, and with Q4_K (its Q4_K_M) half of the value and down
   // projections Q6_K and fused attention inputs Q5_K.

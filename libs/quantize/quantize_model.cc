@@ -20,12 +20,6 @@ constexpr uint32_t kQuantizationVersion = 2;  // of ggml's block formats
 constexpr int64_t kTaskElements = 1 << 17;    // about: a task takes whole rows
 constexpr int64_t kTasksPerThread = 4;
 
-int64_t Elements(const Tensor& tensor) {
-  int64_t elements = 1;
-  for (const int64_t dim : tensor.dims) elements *= dim;
-  return elements;
-}
-
 bool IsReplaced(std::string_view key) {
   return key == "general.file_type" || key == "general.quantization_version" ||
          key == "general.alignment" || key.starts_with("split.");
@@ -38,7 +32,7 @@ absl::Status Check(const PlannedTensor& planned) {
     return Unimplemented("tensor {}: type {} cannot be decoded (only {})", source.name,
                          Name(source.type), SupportedTypeNames());
   }
-  const std::optional<uint64_t> bytes = BytesFor(source.type, Elements(source));
+  const std::optional<uint64_t> bytes = BytesFor(source.type, source.elements());
   if (!bytes.has_value() || source.dims[0] % BlockSize(source.type) != 0 || source.bytes < *bytes) {
     return InvalidArgument("tensor {}: rows of {} elements do not match its {} bytes of {}",
                            source.name, source.dims[0], source.bytes, Name(source.type));
@@ -61,10 +55,10 @@ class Encoder {
     if (planned.type == source.type) {
       WEFT_RETURN_IF_ERROR(file_.Append(
           {reinterpret_cast<const char*>(source.data), static_cast<size_t>(source.bytes)}));
-      return Advance(Elements(source), source.name);
+      return Advance(source.elements(), source.name);
     }
     const int64_t columns = source.dims[0];
-    const int64_t rows = Elements(source) / columns;
+    const int64_t rows = source.elements() / columns;
     const int64_t per_task = std::max<int64_t>(1, kTaskElements / columns);
     const int64_t per_batch = per_task * kTasksPerThread * team_.threads();
     for (int64_t first = 0; first < rows; first += per_batch) {
@@ -127,7 +121,7 @@ QuantizeReport Summarise(const std::vector<PlannedTensor>& plan) {
   for (const PlannedTensor& planned : plan) {
     const Tensor& source = *planned.source;
     report.bytes_in += source.bytes;
-    report.elements += static_cast<uint64_t>(Elements(source));
+    report.elements += static_cast<uint64_t>(source.elements());
     ++report.tensors[planned.type];
     if (planned.type != planned.wanted) {
       ++fallbacks[{source.dims[0], planned.type, planned.wanted}];
@@ -168,7 +162,7 @@ absl::StatusOr<QuantizeReport> QuantizeModel(const TensorSource& tensors, const 
     const Tensor& source = *planned.source;
     const uint64_t bytes = planned.type == source.type
                                ? source.bytes
-                               : BytesFor(planned.type, Elements(source)).value();
+                               : BytesFor(planned.type, source.elements()).value();
     writer.AddTensorInfo(source.name, static_cast<uint32_t>(planned.type), source.dims, bytes);
   }
 

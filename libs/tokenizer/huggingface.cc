@@ -25,7 +25,7 @@ class Folder {
  public:
   explicit Folder(const std::string& path) : path_(path) {}
 
-  absl::StatusOr<std::string> Read() {
+  absl::StatusOr<TokenizerMetadata> Read() {
     if (Exists("tokenizer.json")) {
       WEFT_RETURN_IF_ERROR(Load("tokenizer.json", ReadTokenizerJson));
     } else if (Exists("tokenizer.model")) {
@@ -44,7 +44,7 @@ class Folder {
       WEFT_ASSIGN_OR_RETURN(const MappedFile file, Map("chat_template.jinja", kMaxConfigBytes));
       out_.chat_template = std::string(file.contents());
     }
-    return out_.ToGguf();
+    return std::move(out_);
   }
 
  private:
@@ -201,8 +201,13 @@ class Folder {
 
 }  // namespace
 
-absl::StatusOr<std::string> GgufMetadataFromHuggingFace(const std::string& folder) {
+absl::StatusOr<TokenizerMetadata> ReadHuggingFaceTokenizer(const std::string& folder) {
   return Folder(folder).Read();
+}
+
+absl::StatusOr<std::string> GgufMetadataFromHuggingFace(const std::string& folder) {
+  WEFT_ASSIGN_OR_RETURN(const TokenizerMetadata metadata, ReadHuggingFaceTokenizer(folder));
+  return metadata.ToGguf();
 }
 
 }  // namespace weft

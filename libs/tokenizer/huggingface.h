@@ -11,10 +11,13 @@
 
 namespace weft {
 
-// The bytes of a GGUF file without tensors. Reads tokenizer.json or, without it, tokenizer.model;
-// and, where they are there, tokenizer_config.json, special_tokens_map.json, chat_template.jinja
-// and the end tokens of generation_config.json. NOT_FOUND when the folder has no tokenizer;
-// INVALID_ARGUMENT and UNIMPLEMENTED name the file and the JSON path or the offset.
+// Reads tokenizer.json or, without it, tokenizer.model; and, where they are there,
+// tokenizer_config.json, special_tokens_map.json, chat_template.jinja and the end tokens of
+// generation_config.json. NOT_FOUND when the folder has no tokenizer; INVALID_ARGUMENT and
+// UNIMPLEMENTED name the file and the JSON path or the offset.
+absl::StatusOr<TokenizerMetadata> ReadHuggingFaceTokenizer(const std::string& folder);
+
+// The same as the bytes of a GGUF file without tensors.
 absl::StatusOr<std::string> GgufMetadataFromHuggingFace(const std::string& folder);
 
 // The same from the text of a tokenizer.json alone, which may be hostile: memory and time are

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -10,11 +11,11 @@
 #include <vector>
 
 #include "libs/base/status.h"
-#include "libs/gguf/gguf.h"
-#include "libs/model/gguf_source.h"
+#include "libs/quantize/open_source.h"
 #include "libs/quantize/quantize_model.h"
 #include "services/weftctl/commands.h"
 #include "services/weftctl/inspect.h"
+#include "services/weftctl/printable.h"
 #include "services/weftctl/progress_bar.h"
 
 namespace weft::ctl {
@@ -31,12 +32,19 @@ struct QuantizeFlags {
 
 std::atomic<bool> interrupted{false};
 
-// Of the four that --type takes.
+constexpr DType kTypes[] = {DType::kQ8_0, DType::kQ6_K, DType::kQ4_K, DType::kQ4_0,
+                            DType::kF16,  DType::kBF16, DType::kF32};
+
+std::vector<std::string> TypeNames() {
+  std::vector<std::string> names;
+  for (const DType type : kTypes) names.emplace_back(Name(type));
+  return names;
+}
+
 DType TypeNamed(const std::string& name) {
-  for (const DType type : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_K}) {
-    if (Name(type) == name) return type;
-  }
-  return DType::kQ6_K;
+  const auto* it = std::find_if(std::begin(kTypes), std::end(kTypes),
+                                [&](DType type) { return Name(type) == name; });
+  return *it;  // --type takes no other
 }
 
 std::string Joined(const std::vector<DType>& types) {
@@ -46,8 +54,7 @@ std::string Joined(const std::vector<DType>& types) {
 }
 
 absl::StatusOr<int> RunQuantize(const QuantizeFlags& flags) {
-  WEFT_ASSIGN_OR_RETURN(const std::shared_ptr<const GgufFile> file, GgufFile::Open(flags.in));
-  const GgufSource tensors(file, /*mapped=*/true);
+  WEFT_ASSIGN_OR_RETURN(const QuantizeInput input, OpenForQuantizing(flags.in));
   QuantizeOptions options;
   options.mix = {TypeNamed(flags.type), flags.pure};
   options.threads = flags.threads;
@@ -56,10 +63,10 @@ absl::StatusOr<int> RunQuantize(const QuantizeFlags& flags) {
   absl::StatusOr<QuantizeReport> result = [&] {
     ProgressBar bar;
     options.progress = [&bar](double fraction, const std::string& name) {
-      bar.Show(fraction, name);
+      bar.Show(fraction, Printable(name));
       return !interrupted.load();
     };
-    return QuantizeModel(tensors, *file, flags.out, options);
+    return QuantizeModel(*input.tensors, *input.metadata, flags.out, options);
   }();
   if (result.status().code() == absl::StatusCode::kCancelled) {
     fmt::print(stderr, "weftctl: {}\n", Message(result.status()));
@@ -68,6 +75,7 @@ absl::StatusOr<int> RunQuantize(const QuantizeFlags& flags) {
   WEFT_RETURN_IF_ERROR(result.status());
   if (flags.quiet) return 0;
   const QuantizeReport& report = *result;
+  for (const std::string& note : input.notes) fmt::print(stderr, "{}\n", note);
   for (const std::string& fallback : report.fallbacks) fmt::print(stderr, "{}\n", fallback);
   if (!report.requantized.empty()) {
     fmt::print(stderr, "the source is quantised already ({}): what that lost stays lost\n",
@@ -105,14 +113,18 @@ absl::StatusOr<int> RunInspect(const InspectFlags& flags) {
 void AddModelCommands(CLI::App& app, Commands& commands) {
   auto flags = std::make_shared<QuantizeFlags>();
   auto* quantize = app.add_subcommand("quantize", "write a model with smaller weights");
-  quantize->add_option("in", flags->in, "GGUF file (of a split one, the first part)")->required();
+  quantize
+      ->add_option("in", flags->in,
+                   "GGUF file (of a split one, the first part), or folder of safetensors")
+      ->required();
   quantize->add_option("out", flags->out, "GGUF file to write; replaced when it is there")
       ->required();
   quantize
       ->add_option("--type", flags->type,
-                   "Q8_0, Q4_0, Q6_K, or Q4_K: the mix that llama.cpp calls Q4_K_M")
+                   "Q8_0, Q6_K, Q4_0, or Q4_K: the mix that llama.cpp calls Q4_K_M; F16, BF16 and "
+                   "F32 only convert")
       ->required()
-      ->check(CLI::IsMember({"Q8_0", "Q4_0", "Q4_K", "Q6_K"}));
+      ->check(CLI::IsMember(TypeNames()));
   quantize->add_option("--threads", flags->threads, "0: one a core")->check(CLI::Range(0, 1024));
   quantize->add_flag("--pure", flags->pure, "the type for every matrix, no mix");
   quantize->add_flag("--quiet", flags->quiet, "print nothing when all went well");

@@ -54,6 +54,29 @@ def test_weftctl_runs_tokenizes_and_measures_a_folder(weftctl, folder):
     assert result["prefill_tok_s"] > 0
 
 
+def test_a_folder_becomes_a_gguf_file_with_its_tokenizer_and_template(weftctl, folder, tmp_path):
+    for kind, type_name in (("F16", "F16"), ("Q8_0", "Q8_0"), ("Q4_K", "Q5_0")):  # rows of 64: no K format
+        out = tmp_path / f"{kind}.gguf"
+        done = weftctl("quantize", folder, out, "--type", kind)
+        assert ("tensors with rows of 64: Q5_0 instead of Q4_K" in done.stderr) == (kind == "Q4_K")
+        seen = json.loads(weftctl("inspect", out, "--json").stdout)
+        assert seen["architecture"] == "llama" and seen["types"][type_name]["tensors"] > 10
+        meta = seen["metadata"]
+        assert meta["general.name"] == "Tiny-Llama-0.1" and meta["tokenizer.ggml.pre"] in ("qwen2", "stablelm2")
+        assert meta["tokenizer.chat_template"].startswith("{% for m in messages %}")
+        ids = weftctl("tokenize", out, "--no-special", input="a b").stdout
+        assert ids == weftctl("tokenize", folder, "--no-special", input="a b").stdout
+        said = weftctl("run", out, "--raw", "-p", "def f(x):", "--max-tokens", 12, "--temperature", 0).stdout
+        assert said.strip()
+    bare = tmp_path / "bare"
+    shutil.copytree(ROOT / "tests/data/families/qwen3", bare)
+    done = weftctl("quantize", bare, tmp_path / "bare.gguf", "--type", "Q4_0")
+    assert "neither tokenizer.json nor tokenizer.model" in done.stderr
+    (bare / "config.json").write_text((bare / "config.json").read_text().replace('"silu"', '"gelu"'))
+    done = weftctl("quantize", bare, tmp_path / "gelu.gguf", "--type", "Q4_0", check=False)
+    assert done.returncode == 1 and "activation" in done.stderr and not (tmp_path / "gelu.gguf").exists()
+
+
 def test_a_mesh_serves_a_folder_under_its_name(fresh_mesh, weftctl, folder):
     mesh = fresh_mesh(workers=1, extra={"worker": {"model": f"{folder}/"}})
     client = openai.OpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.admin_key, max_retries=0)

@@ -99,6 +99,16 @@ CASES = {
         rope_parameters={**YARN, "mscale": 1.0, "mscale_all_dim": 0.5}), {}),
     "smollm3": ("smollm3", base(num_hidden_layers=3, no_rope_layers=[1, 0, 1], no_rope_layer_interval=2,
                                 pad_token_id=0, tie_word_embeddings=True), {}),
+    # As the converters of llama.cpp know them: layers by the family's own pattern, a wide network of
+    # four times the embedding. Narrow, because there are more layers.
+    "gemma3_pattern": ("gemma3_text", base(num_hidden_layers=7, hidden_size=32, intermediate_size=32, head_dim=16,
+                                           num_attention_heads=2, num_key_value_heads=1, sliding_window=12,
+                                           pad_token_id=0, query_pre_attn_scalar=16, tie_word_embeddings=True), {}),
+    "smollm3_pattern": ("smollm3", base(num_hidden_layers=5, hidden_size=32, intermediate_size=32,
+                                        num_attention_heads=2, num_key_value_heads=1, pad_token_id=0,
+                                        tie_word_embeddings=True), {}),
+    "gpt_bigcode_wide": ("gpt_bigcode", dict(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=128,
+                                             bos_token_id=1, eos_token_id=2), {}),
     "fp8_block": ("qwen3", base(head_dim=32, intermediate_size=160, hidden_size=96, num_hidden_layers=1),
                   {"fp8": "block"}),
     "fp8_tensor": ("llama", base(), {"fp8": "tensor"}),
