@@ -67,6 +67,15 @@ scan::Finding Untold(uint64_t begin, uint32_t line) {
   return out;
 }
 
+std::function<void(grpc::ClientContext&)> Traced(const ScanSubject& subject) {
+  return [traceparent = subject.traceparent, request_id = subject.request_id](
+             grpc::ClientContext& context) { rpc::AddTrace(context, traceparent, request_id); };
+}
+
+// A scanner that hangs costs each prompt the whole timeout: after this it costs one prompt a
+// second.
+constexpr rpc::BreakerOptions kBreaker{.failures_to_open = 5, .open_for = std::chrono::seconds(1)};
+
 class Client final : public ScannerClient {
  public:
   Client(std::shared_ptr<grpc::Channel> channel, std::chrono::milliseconds timeout)
@@ -111,9 +120,7 @@ class Client final : public ScannerClient {
           }
           done(std::move(findings));
         },
-        [&](grpc::ClientContext& context) {
-          rpc::AddTrace(context, subject.traceparent, subject.request_id);
-        });
+        Traced(subject));
   }
 
   void Sanitize(const ScanSubject& subject, std::vector<std::string> parts,
@@ -138,9 +145,7 @@ class Client final : public ScannerClient {
           }
           done(std::vector<std::string>(response->parts().begin(), response->parts().end()));
         },
-        [&](grpc::ClientContext& context) {
-          rpc::AddTrace(context, subject.traceparent, subject.request_id);
-        });
+        Traced(subject));
   }
 
   Stream Open(const ScanSubject& subject, std::shared_ptr<ScanSink> sink) override {
@@ -308,7 +313,7 @@ class Client final : public ScannerClient {
   Stream last_stream_ =
       0;  // goes on across sessions, so that an old number never means a new stream
   std::unordered_map<Stream, Watched> streams_;
-  UnaryCalls calls_;
+  UnaryCalls calls_{kBreaker};
   std::unique_ptr<Dialer> dialer_;
 };
 

@@ -155,19 +155,22 @@ class Client final : public SchedulerClient {
 
   void Tokenize(v1::TokenizeRequest request,
                 std::function<void(absl::StatusOr<v1::TokenizeResponse>)> done) override {
-    v1::SchedulerService::Stub* stub = nullptr;
-    {
+    const auto best = [this]() -> v1::SchedulerService::Stub* {
       std::lock_guard lock(mutex_);
-      if (Link* link = BestLocked(nullptr)) stub = link->stub.get();
-    }
-    if (stub == nullptr) {
+      const Link* link = BestLocked(nullptr);
+      return link != nullptr ? link->stub.get() : nullptr;
+    };
+    v1::SchedulerService::Stub* const first = best();
+    if (first == nullptr) {
       done(WithRetryAfter(Unavailable("no scheduler is reachable"), std::chrono::seconds(1)));
       return;
     }
     calls_.Start<v1::TokenizeRequest, v1::TokenizeResponse>(
         std::move(request), std::chrono::seconds(30),
-        [stub](auto* context, const auto* in, auto* out, auto callback) {
-          stub->async()->Tokenize(context, in, out, std::move(callback));
+        [best, first](auto* context, const auto* in, auto* out, auto callback) {
+          // A second attempt goes to whichever scheduler is connected then.
+          v1::SchedulerService::Stub* const now = best();
+          (now != nullptr ? now : first)->async()->Tokenize(context, in, out, std::move(callback));
         },
         [done = std::move(done)](absl::StatusOr<v1::TokenizeResponse> response) {
           // The scheduler's own refusals say when to come back; what gRPC says of a connection
