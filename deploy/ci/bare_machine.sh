@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# bare_machine.sh [--suite bookworm|trixie] [--root DIR] [--test ARGUMENTS]: what a person with a new
-# Debian sees. Makes a minimal system with debootstrap, copies this tree into it, and in a chroot
-# runs `./weft up --detach`, asks for a chat, runs status and down; with --test also
-# `./weft test ARGUMENTS`. Needs root and the default ports. --root keeps the system for the next time.
-# WEFT_BARE_CCACHE=DIR lends the system a compiler cache.
+# bare_machine.sh [--suite bookworm|trixie|noble] [--root DIR] [--test ARGUMENTS]: what a person with
+# a new Debian, or with noble a new Ubuntu 24.04, sees. Makes a minimal system with debootstrap, copies
+# this tree into it, and in a chroot runs `./weft up --detach`, asks for a chat, runs status and down;
+# with --test also `./weft test ARGUMENTS`. Needs root and the default ports. --root keeps the system
+# for the next time. WEFT_BARE_CCACHE=DIR lends the system a compiler cache.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -33,9 +33,25 @@ if [[ -z $root ]]; then
   root=$(mktemp -d /var/tmp/weft-bare-XXXXXX)
   trap 'umount -l "$root/proc" "$root/sys" "$root/dev/shm" "$root/ccache" 2>/dev/null || true; rm -rf --one-file-system "$root"' EXIT
 fi
+# Debian's debootstrap may know neither the suite nor the key of Ubuntu's archive.
+bootstrap_ubuntu() {
+  local keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg check=()
+  if [[ -r $keyring ]]; then
+    check=(--keyring "$keyring")
+  else
+    echo "bare_machine: $keyring is not there: the packages' signatures are not checked"
+    check=(--no-check-gpg)
+  fi
+  debootstrap "${check[@]}" --variant=minbase --components=main,universe "$suite" "$root" \
+    http://archive.ubuntu.com/ubuntu gutsy >/dev/null
+}
+
 if [[ ! -e $root/etc/debian_version ]]; then
   echo "bare_machine: debootstrap $suite into $root"
-  debootstrap --variant=minbase "$suite" "$root" >/dev/null
+  case $suite in
+    noble) bootstrap_ubuntu ;;
+    *) debootstrap --variant=minbase "$suite" "$root" >/dev/null ;;
+  esac
 fi
 
 mkdir -p "$root/src" "$root/ccache" "$root/dev/shm"
