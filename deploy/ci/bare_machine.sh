@@ -77,9 +77,12 @@ if [[ -r $bundle ]] && ! cmp -s "$bundle" "$root/etc/ssl/certs/ca-certificates.c
 fi
 
 started=$(date +%s)
-in_root './weft up --detach'
+in_root './weft up --detach' | tee "$root/up.txt"
 echo "bare_machine: up after $(($(date +%s) - started)) s"
 failed=0
+# The two lines that it says can be pasted.
+in_root "grep -E '^  (curl|python3) ' /up.txt >/try && bash -e -o pipefail /try && test \$(wc -l </try) = 2" ||
+  failed=1
 # shellcheck disable=SC2016  # expands inside
 in_root 'curl -sS --fail-with-body http://127.0.0.1:8080/v1/chat/completions \
     -H "Authorization: Bearer $(cat .weft/admin.key)" -H "Content-Type: application/json" \

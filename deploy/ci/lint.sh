@@ -35,6 +35,14 @@ if ((${#scripts[@]})); then
   echo "shellcheck: ${#scripts[@]} files"
   shellcheck "${scripts[@]}" || failed=1
 fi
+# clang-tidy reads headers through the sources that include them.
+if ((${#headers[@]})) && [[ ${1:-} != --all ]]; then
+  for header in "${headers[@]}"; do
+    mapfile -t users < <(git grep -lF "#include \"$header\"" -- '*.cc' | head -n 3)
+    sources+=("${users[@]}")
+  done
+  mapfile -t sources < <(printf '%s\n' "${sources[@]}" | sort -u | sed '/^$/d')
+fi
 if ((${#sources[@]})); then
   [[ -f build/dev/compile_commands.json ]] || ./weft build --preset dev
   # Only what the build compiles: GPU sources need a toolkit that is not there.

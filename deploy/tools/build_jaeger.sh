@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the real Jaeger (all in one: OTLP 4317/4318, query API 16686) from its Go module and keeps
 # it in ${WEFT_CACHE:-$HOME/.cache/weft}/jaeger. Prints the path of the binary on stdout; everything
-# else goes to stderr. Does nothing when the cached binary is there. Needs Go >= 1.24, network once.
+# else goes to stderr. Does nothing when the cached binary is there. Needs the network once; Go comes
+# from ensure_go.sh.
 # With an argument, the binary is also put at DIR/jaeger, and that is the path printed.
 #
 #   deploy/tools/build_jaeger.sh [DIR]
@@ -30,10 +31,7 @@ if [ -x "$binary" ]; then
   finish
   exit 0
 fi
-if ! command -v go >/dev/null; then
-  echo "build_jaeger: Go is not installed (https://go.dev/dl, 1.24 or later)" >&2
-  exit 1
-fi
+PATH="$("$(dirname "${BASH_SOURCE[0]}")/ensure_go.sh"):$PATH"
 
 mkdir -p "$cache"
 exec 9>"$cache/.lock"

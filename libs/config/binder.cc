@@ -179,6 +179,11 @@ void Binder::Secret(std::string_view name, std::string* field, std::string_view 
     if (value.kind != Value::Kind::kScalar || value.scalar.size() > kMax) {
       return ErrorAt(value, fmt::format("{}: expected text of at most {} bytes", path, kMax));
     }
+    if (value.scalar == kMask) {
+      return ErrorAt(value, fmt::format("{}: this is the mask of a printed configuration; give the "
+                                        "secret itself",
+                                        path));
+    }
     *field = value.scalar;
     return absl::OkStatus();
   };

@@ -65,7 +65,7 @@ class Binder {
   void Text(std::string_view name, std::string* field, std::string_view help, size_t min_length = 0,
             size_t max_length = 4096);
 
-  // Shown as ******** by --print-config and never in an error.
+  // Shown as ******** by --print-config, which does not load again, and never in an error.
   void Secret(std::string_view name, std::string* field, std::string_view help);
 
   template <typename E>

@@ -339,6 +339,7 @@ void Engine::Impl::Admit(SteadyTime now, StepOutput* out) {
   for (const Scheduled& scheduled : scheduled_) {
     Sequence* s = scheduled.sequence;
     WEFT_CHECK(cache_.Grow(&s->kv, s->computed + scheduled.rows));
+    ++out->sequences;
     (s->known() - s->computed == 1 ? out->decode_rows : out->prefill_rows) +=
         static_cast<uint32_t>(scheduled.rows);
   }

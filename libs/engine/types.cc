@@ -37,6 +37,7 @@ void StepOutput::Clear() {
   itl_seconds.clear();
   prefill_rows = 0;
   decode_rows = 0;
+  sequences = 0;
   duration = {};
 }
 

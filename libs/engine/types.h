@@ -127,6 +127,7 @@ struct StepOutput {
   std::vector<double> itl_seconds;   // between a sequence's tokens
   uint32_t prefill_rows = 0;         // tokens run through the model in this step, by kind
   uint32_t decode_rows = 0;
+  uint32_t sequences = 0;  // that took part in it
   std::chrono::microseconds duration{0};
 
   std::span<const int32_t> Tokens(const StepRow& row) const {

@@ -19,7 +19,7 @@ absl::Status StoreTrouble(std::string_view what, const absl::Status& status) {
     case absl::StatusCode::kNotFound:
       return status;
     default:
-      kLog.Error(what, {{"error", status}});
+      kLog.Error(what, {{"exception", status}});
       return WithRetryAfter(
           Unavailable("The server cannot use its key database at the moment. Please try again."),
           std::chrono::seconds(1));

@@ -167,9 +167,12 @@ absl::Status UnsupportedParam(std::string_view param, std::string_view why) {
                     fmt::format("Unsupported parameter: '{}' {}.", param, why));
 }
 
-absl::Status UnknownParam(std::string_view param) {
+absl::Status UnknownParam(std::string_view param, bool nested) {
   std::string shown;
   for (const char c : param.substr(0, 64)) shown.push_back(c >= 0x20 && c < 0x7f ? c : '?');
+  if (nested) {
+    return ParamError(shown, "unknown_parameter", fmt::format("Unknown parameter: '{}'.", shown));
+  }
   return InvalidArgument("Unrecognized request argument supplied: {}", shown);
 }
 

@@ -37,7 +37,7 @@ http::Response ServerError(int status, std::string_view code, std::string_view m
 absl::Status ParamError(std::string_view param, std::string_view code, std::string_view message);
 absl::Status MissingParam(std::string_view param);
 absl::Status UnsupportedParam(std::string_view param, std::string_view why);
-absl::Status UnknownParam(std::string_view param);
+absl::Status UnknownParam(std::string_view param, bool nested);
 absl::Status ModelNotFound(std::string_view model);
 // Sets the `code` member. OK stays OK.
 absl::Status WithErrorCode(absl::Status status, std::string_view code);

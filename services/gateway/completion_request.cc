@@ -217,7 +217,7 @@ absl::StatusOr<GenerationRequest> ParseInfillRequest(const json& body,
   SetMaxTokens(out, most == -1 ? kMaxTokens : most, kInfillTokens);
   s.set_temperature(static_cast<float>(r.Number("temperature", 0.8, 0, 2)));
   s.set_top_k(static_cast<uint32_t>(r.Integer("top_k", 40, 0, kMaxTokens)));
-  s.set_top_p(static_cast<float>(r.NumberAbove("top_p", 0.95, 0, 1)));
+  s.set_top_p(ReadTopP(r, 0.95));
   s.set_min_p(static_cast<float>(r.Number("min_p", 0.05, 0, 1)));
   s.set_repetition_penalty(static_cast<float>(r.NumberAbove("repeat_penalty", 1, 0, 10)));
   s.set_presence_penalty(static_cast<float>(r.Number("presence_penalty", 0, -2, 2)));

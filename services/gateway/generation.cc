@@ -240,8 +240,9 @@ bool Generation::PromptScanFailedLocked(const absl::Status& status) {
   scan_span_.End();
   deps_.metrics->scan_skipped.With({"prompt", deps_.scan->fail_open ? "open" : "closed"})
       .Increment();
-  kLog.Warning("the scanner did not look at a prompt",
-               {{"request_id", request_id_}, {"error", status}, {"passed", deps_.scan->fail_open}});
+  kLog.Warning(
+      "the scanner did not look at a prompt",
+      {{"request_id", request_id_}, {"exception", status}, {"passed", deps_.scan->fail_open}});
   if (deps_.scan->fail_open) return true;
   FailLocked(WithErrorCode(
       WithRetryAfter(Unavailable("The security scanner is not available; the request was refused."),
@@ -476,8 +477,9 @@ void Generation::OnScanFailed(uint32_t index, const absl::Status& status) {
   std::lock_guard lock(mutex_);
   Choice& choice = *choices_[index];
   if (over_ || choice.over) return;
-  kLog.Warning("the scanner did not look at an output",
-               {{"request_id", request_id_}, {"error", status}, {"passed", deps_.scan->fail_open}});
+  kLog.Warning(
+      "the scanner did not look at an output",
+      {{"request_id", request_id_}, {"exception", status}, {"passed", deps_.scan->fail_open}});
   choice.stream = 0;
   ScannerLostLocked(choice);
   if (!over_ && !choice.over) PumpLocked(choice);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <charconv>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -230,10 +231,15 @@ bool IsTokenId(const json& value) {
   return value.is_number_integer() && value >= 0 && value <= UINT32_MAX;
 }
 
+float ReadTopP(ParamReader& r, double fallback) {
+  const auto top_p = static_cast<float>(r.Number("top_p", fallback, 0, 1));
+  return top_p > 0 ? top_p : std::numeric_limits<float>::min();
+}
+
 void ReadSampling(ParamReader& r, const RequestLimits& limits, GenerationRequest& out) {
   v1::SamplingParams& s = *out.submit.mutable_sampling();
   s.set_temperature(static_cast<float>(r.Number("temperature", 1, 0, 2)));
-  s.set_top_p(static_cast<float>(r.NumberAbove("top_p", 1, 0, 1)));
+  s.set_top_p(ReadTopP(r, 1));
   s.set_presence_penalty(static_cast<float>(r.Number("presence_penalty", 0, -2, 2)));
   s.set_frequency_penalty(static_cast<float>(r.Number("frequency_penalty", 0, -2, 2)));
   if (const auto seed = r.OptionalInteger("seed", INT64_MIN, INT64_MAX)) {
@@ -366,7 +372,7 @@ absl::StatusOr<GenerationRequest> ParseGenerateRequest(const json& body,
   SetMaxTokens(out, r.Integer("max_tokens", 256, 1, kMaxTokens), 256);
   v1::SamplingParams& s = *out.submit.mutable_sampling();
   s.set_temperature(static_cast<float>(r.Number("temperature", 0.7, 0, 2)));
-  s.set_top_p(static_cast<float>(r.NumberAbove("top_p", 0.9, 0, 1)));
+  s.set_top_p(ReadTopP(r, 0.9));
   s.set_repetition_penalty(1);
   out.language = r.Text("language", "", 64);
   out.submit.set_model(r.Text("model", limits.default_model, kMaxModelName));

@@ -90,6 +90,17 @@ void ChatLogprobs(std::string& out, std::span<const v1::TokenLogprob> entries) {
   out += "],\"refusal\":null}";
 }
 
+// A token that is no whole characters, such as half of one, is shown by its bytes, as OpenAI does:
+// keys of one object must differ.
+std::string Shown(std::string_view token) {
+  if (telemetry::ValidUtf8(token, kNoLimit) == token) return std::string(token);
+  std::string out = "bytes:";
+  for (const char c : token) {
+    fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(c));
+  }
+  return out;
+}
+
 void CompletionLogprobs(std::string& out, std::span<const v1::TokenLogprob> entries,
                         uint64_t offset) {
   std::string tokens, values, tops, offsets;
@@ -97,11 +108,12 @@ void CompletionLogprobs(std::string& out, std::span<const v1::TokenLogprob> entr
     const v1::TokenLogprob& entry = entries[i];
     const char* comma = i > 0 ? "," : "";
     tokens += comma;
-    Quote(tokens, entry.text());
+    const std::string token = Shown(entry.text());
+    Quote(tokens, token);
     values += comma;
     Number(values, entry.logprob());
     offsets += comma + std::to_string(offset);
-    offset += entry.text().size();
+    offset += Characters(entry.text());
     tops += comma;
     if (std::isnan(entry.logprob())) {
       tops += "null";
@@ -109,15 +121,18 @@ void CompletionLogprobs(std::string& out, std::span<const v1::TokenLogprob> entr
     }
     tops += '{';
     const int top = std::min(entry.top_logprobs_size(), entry.top_texts_size());
-    std::vector<std::string_view> seen;  // two tokens may have the same text
-    for (int k = 0; k < top; ++k) {
-      if (std::find(seen.begin(), seen.end(), entry.top_texts(k)) != seen.end()) continue;
+    std::vector<std::string> seen;  // two tokens may have the same text
+    const auto add = [&](std::string text, float logprob) {
+      if (std::find(seen.begin(), seen.end(), text) != seen.end()) return;
       if (!seen.empty()) tops += ',';
-      seen.push_back(entry.top_texts(k));
-      Quote(tops, entry.top_texts(k));
+      Quote(tops, text);
       tops += ':';
-      Number(tops, entry.top_logprobs(k));
-    }
+      Number(tops, logprob);
+      seen.push_back(std::move(text));
+    };
+    for (int k = 0; k < top; ++k) add(Shown(entry.top_texts(k)), entry.top_logprobs(k));
+    // The chosen token is always among them.
+    if (top > 0) add(token, entry.logprob());
     tops += '}';
   }
   fmt::format_to(
@@ -201,6 +216,12 @@ std::string Event(std::string_view json) {
   std::string out;
   out.reserve(json.size() + 8);
   return out.append("data: ").append(json).append("\n\n");
+}
+
+uint64_t Characters(std::string_view text) {
+  return static_cast<uint64_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  }));
 }
 
 std::string RoleChunk(const AnswerFacts& f, uint32_t choice) {

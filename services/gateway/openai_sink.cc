@@ -44,7 +44,7 @@ class StreamSink final : public GenerationSink {
         abandoned_(std::move(abandoned)) {
     for (uint32_t i = 0; i < request.sequences(); ++i) {
       const std::string& prompt = request.PromptText(i / request.best_of);
-      offsets_[i] = prompt.size();
+      offsets_[i] = Characters(prompt);
       echoes_[i].wanted = request.echo;
       if (request.echo) echoes_[i].text = prompt;
     }
@@ -66,7 +66,7 @@ class StreamSink final : public GenerationSink {
     Echo& echo = echoes_[choice];
     if (!echo.text.empty()) return;
     echo.text = text;  // a prompt of token ids
-    offsets_[choice] = text.size();
+    offsets_[choice] = Characters(text);
   }
 
   void OnPromptLogprobs(uint32_t choice,
@@ -77,7 +77,7 @@ class StreamSink final : public GenerationSink {
   void OnPiece(uint32_t choice, const OutputGate::Piece& piece) override {
     WriteEcho(choice);
     const uint64_t offset = offsets_[choice];
-    offsets_[choice] += piece.text.size();
+    offsets_[choice] += Characters(piece.text);
     // A token without text (half a character, an end token) says nothing yet.
     if (piece.text.empty() && (!with_logprobs_ || piece.logprobs.empty())) return;
     call_.exchange().Write(
@@ -170,13 +170,13 @@ class OpenAiWholeSink final : public WholeSink {
       WholeChoice& choice = choices_[i];
       choice.with_logprobs = request.show_logprobs;
       echoed_[i] = request.PromptText(i / best_of_);
-      choice.text_offset = echoed_[i].size();
+      choice.text_offset = Characters(echoed_[i]);
     }
   }
   void OnPromptText(uint32_t index, std::string_view text) override {
     if (!echoed_[index].empty()) return;
     echoed_[index] = text;  // a prompt of token ids
-    choices_[index].text_offset = text.size();
+    choices_[index].text_offset = Characters(text);
   }
   void OnPromptLogprobs(uint32_t index, std::span<const v1::TokenLogprob* const> entries) override {
     for (const v1::TokenLogprob* entry : entries) choices_[index].prompt_logprobs.push_back(*entry);

@@ -17,7 +17,7 @@ std::string_view OpenApiSchemas() {
   "name": {"type": "string", "maxLength": 64}, "tool_call_id": {"type": "string", "description": "required for the role tool"}}},
 "Sampling": {"type": "object", "properties": {
   "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 1},
-  "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 1},
+  "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 1},
   "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
   "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
   "seed": {"type": ["integer", "null"], "description": "the same seed and request give the same text"},
@@ -67,7 +67,7 @@ std::string_view OpenApiSchemas() {
   "n_cmpl": {"type": ["integer", "null"], "minimum": 1, "default": 1},
   "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 0.8},
   "top_k": {"type": ["integer", "null"], "minimum": 0, "default": 40},
-  "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 0.95},
+  "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 0.95},
   "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 0.05},
   "repeat_penalty": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 10, "default": 1},
   "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
@@ -117,7 +117,7 @@ std::string_view OpenApiSchemas() {
 "GenerateRequest": {"type": "object", "required": ["prompt"], "additionalProperties": false, "properties": {
   "prompt": {"type": "string", "minLength": 1}, "max_tokens": {"type": ["integer", "null"], "minimum": 1, "default": 256},
   "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 0.7},
-  "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1, "default": 0.9},
+  "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 0.9},
   "language": {"type": ["string", "null"], "maxLength": 64}, "model": {"type": ["string", "null"], "maxLength": 256},
   "seed": {"type": ["integer", "null"]}, "stop": {"type": ["string", "array", "null"]}}},
 "GenerateResponse": {"type": "object", "required": ["generated_code", "tokens_generated", "generation_time_ms", "model_version"], "properties": {

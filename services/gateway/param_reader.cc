@@ -182,7 +182,7 @@ absl::Status ParamReader::Finish() {
   if (!status_.ok()) return status_;
   if (ignore_rest_) return absl::OkStatus();
   for (const auto& [name, value] : object_.items()) {
-    if (!known_.contains(name)) return UnknownParam(PathOf(name));
+    if (!known_.contains(name)) return UnknownParam(PathOf(name), /*nested=*/PathOf(name) != name);
   }
   return absl::OkStatus();
 }

@@ -21,6 +21,8 @@ absl::Status NeedObject(const nlohmann::json& body);
 // Refuses or cuts a longer prompt, as `limits` say.
 absl::Status LimitPrompt(uint64_t max_characters, const RequestLimits& limits,
                          std::string_view field, std::string& prompt, GenerationRequest& out);
+// 0, which OpenAI allows, leaves only the likeliest token.
+float ReadTopP(ParamReader& r, double fallback);
 void ReadStop(ParamReader& r, v1::Submit& submit);
 void ReadLogitBias(ParamReader& r, v1::SamplingParams& sampling);
 bool IsTokenId(const nlohmann::json& value);

@@ -318,7 +318,6 @@ absl::StatusOr<std::unique_ptr<GatewayServer>> GatewayServer::Start(
 absl::Status Run(const Config& config, const telemetry::Config& telemetry_config) {
   ShutdownSignal shutdown;
   WEFT_ASSIGN_OR_RETURN(auto telemetry, rpc::StartTelemetry(telemetry_config, "weft-gateway"));
-  telemetry::WatchProcess(telemetry->metrics(), "weft-gateway", config::Version());
   WEFT_ASSIGN_OR_RETURN(auto server, GatewayServer::Start(config, *telemetry));
   kLog.Info("serving", {{"http", config.listen},
                         {"grpc", server->grpc_address()},

@@ -43,7 +43,6 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
   ShutdownSignal signal;
   WEFT_ASSIGN_OR_RETURN(const auto telemetry,
                         rpc::StartTelemetry(telemetry_config, "weft-scanner"));
-  telemetry::WatchProcess(telemetry->metrics(), "weft-scanner", config::Version());
   std::atomic<bool> ready{false};
   http::AdminCallbacks callbacks;
   callbacks.metrics = [&] { return telemetry->metrics().Expose(); };

@@ -7,7 +7,10 @@ namespace weft::scheduler {
 
 using namespace std::chrono_literals;
 
-Config::Config() { server.max_message_bytes = uint64_t{32} << 20; }
+Config::Config() {
+  server.max_message_bytes = uint64_t{32} << 20;
+  server.listen = {"unix:.weft/run/scheduler.sock"};
+}
 
 void Bind(config::Binder& b, Config& c) {
   rpc::Bind(b, c.server);

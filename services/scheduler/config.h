@@ -24,7 +24,7 @@ struct Config {
 
   // Workers: "unix:/run/weft/worker-0.sock", "10.0.0.7:7000", or "dns:///worker.weft.svc:7000",
   // which stands for every address of that name and is looked up again and again.
-  std::vector<std::string> workers;
+  std::vector<std::string> workers{"unix:.weft/run/worker-0.sock"};
   std::chrono::milliseconds dns_interval{10'000};
   rpc::TlsOptions worker_tls;
   std::chrono::milliseconds reconnect_min{100};

@@ -185,7 +185,7 @@ class SchedulerProcess {
       PostSurely([this, sha256] { dispatcher_->OnTokenizer(sha256); });
     };
     e.on_trouble = [](const std::string& address, const absl::Status& status) {
-      kLog.Warning("no session with worker", {{"address", address}, {"error", status}});
+      kLog.Warning("no session with worker", {{"address", address}, {"exception", status}});
     };
     return e;
   }

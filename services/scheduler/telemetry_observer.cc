@@ -134,7 +134,7 @@ void TelemetryObserver::RequestFinished(const RequestSummary& s) {
             span.context(),
             {"model", s.model},
             {"status", status},
-            {"error", s.error != nullptr ? std::string_view(s.error->message()) : ""},
+            {"exception", s.error != nullptr ? std::string_view(s.error->message()) : ""},
             {"prompt_tokens", s.prompt_tokens},
             {"completion_tokens", s.completion_tokens},
             {"attempts", s.attempts},

@@ -69,11 +69,12 @@ std::string Welcome(const MeshPlan& plan, const Home& home, bool new_key) {
       "  curl -N {0}/v1/chat/completions -H \"Authorization: Bearer $(cat {1})\" -H "
       "'Content-Type: application/json' -d '{{\"model\": \"{2}\", \"stream\": true, \"messages\": "
       "[{{\"role\": \"user\", \"content\": \"Write a haiku about weaving.\"}}]}}'\n"
-      "\nThe same in Python (pip install openai):\n"
-      "  python3 -c 'import openai; print(openai.OpenAI(base_url=\"{0}/v1\", "
-      "api_key=open(\"{1}\").read().strip()).chat.completions.create(model=\"{2}\", "
-      "messages=[{{\"role\": \"user\", \"content\": \"Say hello in three languages.\"}}])"
-      ".choices[0].message.content)'\n",
+      "\nThe same in Python (OpenAI's client works too):\n"
+      "  python3 -c 'import json, urllib.request as u; print(json.load(u.urlopen(u.Request("
+      "\"{0}/v1/chat/completions\", json.dumps({{\"model\": \"{2}\", \"messages\": "
+      "[{{\"role\": \"user\", \"content\": \"Say hello in three languages.\"}}]}}).encode(), "
+      "{{\"Content-Type\": \"application/json\", \"Authorization\": \"Bearer \" + "
+      "open(\"{1}\").read().strip()}})))[\"choices\"][0][\"message\"][\"content\"])'\n",
       plan.rest_url, key_file, plan.model_id);
   return text;
 }

@@ -13,6 +13,7 @@ using namespace std::chrono_literals;
 Config::Config() {
   server.max_message_bytes = uint64_t{32} << 20;
   server.drain_timeout = 25s;
+  server.listen = {"unix:.weft/run/worker-0.sock"};
 }
 
 void Bind(config::Binder& b, Config& c) {
@@ -69,9 +70,6 @@ void Bind(config::Binder& b, Config& c) {
 absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(server.Validate(), "worker"));
   if (server.listen.empty()) return InvalidArgument("worker.listen: give at least one address");
-  if (AllModels().empty()) {
-    return InvalidArgument("worker.model: give the path of a GGUF file or a Hugging Face folder");
-  }
   if (!fault_crash_text.empty() || !fault_hang_text.empty()) {
     const char* allowed = std::getenv("WEFT_ALLOW_FAULT_INJECTION");
     if (allowed == nullptr || std::string_view(allowed) != "1") {

@@ -1,7 +1,9 @@
 #include "services/worker/model_host.h"
 
+#include <chrono>
 #include <utility>
 
+#include "libs/base/clock.h"
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
 #include "libs/model/model.h"
@@ -12,6 +14,7 @@ namespace weft::worker {
 
 absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
     const ModelEntry& entry, const Config& config, const std::function<void(double)>& progress) {
+  const SteadyTime begin = Clock::Real().Now();
   WEFT_ASSIGN_OR_RETURN(const auto metadata, OpenModelMetadata(entry.path));
   std::unique_ptr<ModelHost> host(new ModelHost());
   host->tokenizer_bytes_ = SerializeMetadata(*metadata);
@@ -54,6 +57,7 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
   info.set_memory_bytes(host->running_->model().memory_bytes());
   info.set_loaded_at_unix(UnixSeconds(Clock::Real().Wall()));
   host->kv_blocks_ = host->running_->stats().kv_blocks_total;
+  host->load_seconds_ = std::chrono::duration<double>(Clock::Real().Now() - begin).count();
   return host;
 }
 

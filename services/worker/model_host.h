@@ -46,6 +46,7 @@ class ModelHost final : public EnginePort {
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const std::string& isa() const { return isa_; }
   int32_t threads() const { return threads_; }
+  double load_seconds() const { return load_seconds_; }
 
  private:
   ModelHost() = default;
@@ -56,6 +57,7 @@ class ModelHost final : public EnginePort {
   std::string isa_;
   int32_t threads_ = 0;
   uint32_t kv_blocks_ = 0;
+  double load_seconds_ = 0;
   std::unique_ptr<engine::Engine> engine_;  // until Start
   std::unique_ptr<engine::EngineLoop> loop_;
   engine::Engine* running_ = nullptr;

@@ -118,6 +118,9 @@ class Health {
 };
 
 absl::StatusOr<std::vector<std::unique_ptr<ModelHost>>> LoadModels(const Config& config) {
+  if (config.AllModels().empty()) {
+    return InvalidArgument("worker.model: give the path of a GGUF file or a Hugging Face folder");
+  }
   std::vector<std::unique_ptr<ModelHost>> models;
   for (const ModelEntry& entry : config.AllModels()) {
     kLog.Info("loading", {{"path", entry.path}});

@@ -21,6 +21,7 @@ const std::vector<double> kRequest = {0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,
                                       20,  30,  40,  50, 60,  120, 240, 480, 960};
 const std::vector<double> kTokens = {1,   2,   5,    10,   20,   50,    100,
                                      200, 500, 1000, 2000, 5000, 10000, 20000};
+const std::vector<double> kBatch = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
 const std::vector<double> kIteration = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192};
 
 double ToSeconds(std::chrono::microseconds d) { return static_cast<double>(d.count()) * 1e-6; }
@@ -59,6 +60,9 @@ struct WorkerTelemetry::Series {
                                          "Tokens run through the model in one step.",
                                          {"model_name"}, kIteration)
                              .With({model})),
+        batch_size(m.HistogramWith("weft_batch_size", "Sequences that took part in one step.",
+                                   {"model_name"}, kBatch)
+                       .With({model})),
         queue(m.HistogramWith("weft_request_queue_time_seconds",
                               "From arrival at the worker to the first step.", {"model_name"},
                               kRequest)
@@ -86,6 +90,7 @@ struct WorkerTelemetry::Series {
   telemetry::Histogram inter_token;
   telemetry::Histogram per_output_token;
   telemetry::Histogram iteration_tokens;
+  telemetry::Histogram batch_size;
   telemetry::Histogram queue;
   telemetry::Histogram prefill;
   telemetry::Histogram decode;
@@ -142,8 +147,13 @@ WorkerTelemetry::WorkerTelemetry(telemetry::Registry& metrics, telemetry::Tracer
         .With({info.id()})
         .Set(static_cast<double>(info.memory_bytes()));
     metrics
+        .GaugeWith("weft_model_load_seconds", "From opening the model's file to ready to serve.",
+                   {"model_name"})
+        .With({info.id()})
+        .Set(host->load_seconds());
+    metrics
         .GaugeWith("model_info", "The model served: always 1.",
-                   {"model_name", "version", "framework", "architecture", "quantization"})
+                   {"model_id", "version", "framework", "architecture", "quantization"})
         .With({info.id(), info.version(), "weft", info.architecture(), info.quantization()})
         .Set(1);
   }
@@ -159,6 +169,7 @@ void WorkerTelemetry::OnStep(size_t model, const engine::StepOutput& output) {
   for (const double v : output.itl_seconds) s.inter_token.Observe(v);
   const uint32_t rows = output.prefill_rows + output.decode_rows;
   if (rows > 0) s.iteration_tokens.Observe(rows);
+  if (output.sequences > 0) s.batch_size.Observe(output.sequences);
 }
 
 void WorkerTelemetry::OnFinish(const ItemRecord& item, const engine::StepFinish& f) {

@@ -214,6 +214,7 @@ def parse_metrics(text: str) -> dict[str, float]:
         if line and not line.startswith("#"):
             match = re.fullmatch(r"(\S+?(?:\{.*\})?) (\S+)(?: \d+)?", line)
             assert match, f"not a metrics line: {line!r}"
+            assert match[1] not in samples, f"twice: {line!r}"
             samples[match[1]] = float(match[2])
     return samples
 

@@ -87,14 +87,24 @@ def test_a_worker_that_is_stopped_and_woken_doubles_nothing(pair):
     wait_until(mesh.all_ready, 30)
     pid = mesh.pids()["worker-0"]
 
+    def redispatches():
+        return sum(v for k, v in mesh.metrics("scheduler").items()
+                   if k.startswith("weft_scheduler_redispatches_total"))
+
+    before = redispatches()
+
     async def run():
         task = asyncio.create_task(
             all_streams(mesh, model, lambda: os.kill(pid, signal.SIGSTOP)))
-        await asyncio.wait([task], timeout=20)
-        os.kill(pid, signal.SIGCONT)  # it may still hold sequences that others have finished
-        return await task
+        # Woken as soon as its sequences were given to the other worker: it still holds them all.
+        while redispatches() == before and not task.done():
+            await asyncio.sleep(0.05)
+        open_at_waking = not task.done()
+        os.kill(pid, signal.SIGCONT)
+        return await task, open_at_waking
 
-    stormy = asyncio.run(run())
+    stormy, open_at_waking = asyncio.run(run())
+    assert open_at_waking, "all streams were over before the worker woke"
     assert [t for t, _ in stormy] == [t for t, _ in calm]
     wait_until(mesh.all_ready, 30)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from mesh import ROOT, free_port, wait_until
+from trace_check import SERVICES, Span, check_trace
 
 
 def test_one_request_is_one_trace_in_jaeger(fresh_mesh, tmp_path):
@@ -26,29 +27,33 @@ def test_one_request_is_one_trace_in_jaeger(fresh_mesh, tmp_path):
     try:
         mesh = fresh_mesh(workers=1, extra={"collector": {
             "export": {"endpoint": f"127.0.0.1:{ports['14317']}"}}})
+        parent = "051581bf3cb55c13"
         trace_id = "5b8aa5a2d2c872e8321cf37308d69df2"
         with mesh.client(headers={**mesh.headers(),
-                                  "traceparent": f"00-{trace_id}-051581bf3cb55c13-01"}) as client:
+                                  "traceparent": f"00-{trace_id}-{parent}-01"}) as client:
             model = client.get("/v1/models").json()["data"][0]["id"]
             assert client.post("/v1/chat/completions", json={
                 "model": model, "max_tokens": 8,
                 "messages": [{"role": "user", "content": "Hi"}]}).status_code == 200
 
-        wanted = {"weft-gateway", "weft-scheduler", "weft-worker", "weft-scanner"}
-
-        def trace():
+        def trace():  # spans come when their services export them, a parent after its children
             answer = httpx.get(f"{query}/api/traces/{trace_id}")
             if answer.status_code != 200:
                 return None
             found = answer.json()["data"][0]
-            names = {p["serviceName"] for p in found["processes"].values()}
-            return found if names >= wanted else None
+            names = {key: p["serviceName"] for key, p in found["processes"].items()}
+            spans = [Span(s["spanID"], next((r["spanID"] for r in s["references"]), None),
+                          names[s["processID"]], s["operationName"], s["startTime"] * 1000,
+                          (s["startTime"] + s["duration"]) * 1000) for s in found["spans"]]
+            known = {span.id for span in spans} | {parent}
+            whole = (set(names.values()) >= SERVICES and any(s.parent == parent for s in spans)
+                     and all(s.parent in known for s in spans)
+                     and {"prefill", "decode"} <= {s.name for s in spans})
+            return spans if whole else None
 
-        found = wait_until(trace, 30, 0.3)
-        ids = {span["spanID"] for span in found["spans"]}
-        parents = {ref["spanID"] for span in found["spans"] for ref in span["references"]}
-        assert parents - ids <= {"051581bf3cb55c13"}, "every parent is in the trace"
-        assert set(httpx.get(f"{query}/api/services").json()["data"]) >= wanted
+        # Jaeger counts in microseconds.
+        check_trace(wait_until(trace, 30, 0.3), parent, slack=1_002_000)
+        assert set(httpx.get(f"{query}/api/services").json()["data"]) >= SERVICES
     finally:
         jaeger.terminate()
         jaeger.wait(20)

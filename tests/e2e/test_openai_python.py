@@ -5,9 +5,15 @@ import asyncio
 import openai
 import pytest
 
-from mesh import model_path
+from mesh import model_path, wait_until
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
+# Ends only when somebody ends it.
+LONG = dict(messages=MESSAGES, max_tokens=1500, extra_body={"ignore_eos": True})
+
+
+def worker_is_idle(mesh):
+    return mesh.worker_gauge("weft_num_requests_running") == 0
 
 
 def test_models_are_listed_and_found(client, model):
@@ -142,16 +148,41 @@ def test_a_client_side_timeout_is_a_timeout(mesh, model):
     hasty = openai.OpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.admin_key, max_retries=0,
                           timeout=0.05)
     with pytest.raises(openai.APITimeoutError):
-        hasty.chat.completions.create(model=model, messages=MESSAGES, max_tokens=200)
+        hasty.chat.completions.create(**LONG, model=model)
+    wait_until(lambda: worker_is_idle(mesh), 10)
 
 
-def test_a_stream_can_be_closed_early(client, model):
-    stream = client.chat.completions.create(
-        model=model, messages=MESSAGES, max_tokens=200, stream=True)
+def test_a_stream_that_is_closed_early_frees_the_worker(mesh, client, model):
+    stream = client.chat.completions.create(model=model, stream=True, **LONG)
     for _, _ in zip(range(3), stream):
         pass
+    assert not worker_is_idle(mesh)
     stream.close()
-    assert client.models.list().data
+    wait_until(lambda: worker_is_idle(mesh), 10)
+
+
+def test_the_async_client_meets_errors_timeouts_and_cancellation(mesh, model):
+    async def run():
+        async with openai.AsyncOpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.admin_key,
+                                      max_retries=0) as client:
+            create = client.chat.completions.create
+            whole = await create(model=model, messages=MESSAGES, max_tokens=4)
+            assert whole.choices[0].message.content
+            with pytest.raises(openai.NotFoundError):
+                await create(model="no-such-model", messages=MESSAGES)
+            with pytest.raises(openai.BadRequestError):
+                await create(model=model, messages=MESSAGES, temperature=9)
+            with pytest.raises(openai.APITimeoutError):
+                await create(model=model, timeout=0.05, **LONG)
+            task = asyncio.create_task(create(model=model, **LONG))
+            while worker_is_idle(mesh):
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(run())
+    wait_until(lambda: worker_is_idle(mesh), 10)
 
 
 def test_echo_scores_the_prompt_as_its_tokens_were_scored_when_they_were_made(client, model):

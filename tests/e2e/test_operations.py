@@ -26,16 +26,13 @@ def test_every_binary_has_help_and_version(binary):
 
 @pytest.mark.parametrize("binary", BINARIES)
 def test_print_config_shows_what_loads_again(binary, tmp_path):
-    # What has no default: the supervisor gives it.
-    given = {"weft-worker": ["--set", 'worker.listen=["unix:/tmp/w"]', "--set", "worker.model=/m"],
-             "weft-scheduler": ["--set", 'scheduler.listen=["unix:/tmp/s"]']}.get(binary, [])
-
     def printed(*args):
-        done = subprocess.run([BIN / binary, *args, *given, "--print-config"],
+        done = subprocess.run([BIN / binary, *args, "--print-config"],
                               capture_output=True, text=True, timeout=30, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    assert printed()
     once = printed("--config", "deploy/dev/mesh.yaml")
     (tmp_path / "again.yaml").write_text(once)
     assert printed("--config", str(tmp_path / "again.yaml")) == once
@@ -101,7 +98,7 @@ def test_metrics_have_the_promised_names(mesh, model):
     worker = httpx.get(f"http://127.0.0.1:{mesh.admin_port('worker-0')}/metrics").text
     for name in ("weft_num_requests_running", "weft_num_requests_waiting", "weft_kv_cache_usage_perc",
                  "weft_time_to_first_token_seconds_bucket", "weft_inter_token_latency_seconds_bucket",
-                 "model_memory_bytes"):
+                 "weft_batch_size_bucket", "weft_model_load_seconds", "model_memory_bytes"):
         assert re.search(rf"^{name}[{{ ]", worker, re.M), name
     for service in mesh.services():
         assert mesh.metrics(service), service
@@ -135,22 +132,58 @@ def test_a_taken_port_is_named_with_its_owner(mesh, weftctl, tmp_path):
     assert not (tmp_path / "admin.key").exists()
 
 
-def test_status_and_down_through_the_launcher(fresh_mesh):
+def test_the_launcher_shows_and_stops_a_mesh(fresh_mesh):
     mesh = fresh_mesh(workers=1)
-    environment = {**os.environ, "WEFT_HOME": str(mesh.home)}
-    # The launcher takes the newest build that there is; it must be this one.
+    environment = {**os.environ, "WEFT_HOME": str(mesh.home), "WEFT_SKIP_PACKAGES": "1"}
+
+    def launcher(*args):
+        return subprocess.run([ROOT / "weft", *args], env=environment, capture_output=True,
+                              text=True, timeout=90)
+
+    names = ("collector", "scanner", "worker-0", "scheduler", "gateway")
+    status = launcher("status")
+    assert status.returncode == 0 and all(name in status.stdout for name in names), status
     status = subprocess.run([BIN / "weftctl", "status", "--json"], env=environment,
                             capture_output=True, text=True, timeout=30)
-    assert status.returncode == 0
     assert {s["name"]: s["state"] for s in json.loads(status.stdout)["services"]} == {
-        name: "ready" for name in ("collector", "scanner", "worker-0", "scheduler", "gateway")}
-    down = subprocess.run([BIN / "weftctl", "down"], env=environment, capture_output=True,
-                          text=True, timeout=90)
+        name: "ready" for name in names}
+    assert "running already" in (up := launcher("up")).stdout + up.stderr and up.returncode == 0
+
+    logs = subprocess.Popen([ROOT / "weft", "logs", "gateway"], env=environment, text=True,
+                            stdout=subprocess.PIPE)
+    try:
+        assert any("listening" in line or '"level"' in line for line in [logs.stdout.readline()
+                                                                         for _ in range(2)])
+    finally:
+        logs.terminate()
+        logs.wait(10)
+    none = launcher("logs", "nobody")
+    assert none.returncode != 0 and "worker-0" in none.stderr
+
+    down = launcher("down")
     assert down.returncode == 0 and "stopped" in down.stdout
     assert mesh.process.wait(10) == 0
-    again = subprocess.run([BIN / "weftctl", "status"], env=environment, capture_output=True,
-                           text=True, timeout=30)
+    again = launcher("status")
     assert again.returncode == 3 and "nothing runs" in again.stdout
+
+
+@pytest.mark.parametrize("command, word", [
+    (["up", "--workers", "0"], "--workers"), (["up", "--config", "/no/such.yaml"], "/no/such.yaml"),
+    (["up", "--sideways"], "--sideways"), (["test", "unit", "e2e"], "one kind"),
+    (["build", "--preset", "none"], "none"), (["bench", "none"], "none"), (["weave"], "weave"),
+    (["down", "now"], "no arguments")])
+def test_the_launcher_names_what_it_does_not_know(command, word, tmp_path):
+    done = subprocess.run([ROOT / "weft", *command], capture_output=True, text=True, timeout=30,
+                          env={**os.environ, "WEFT_HOME": str(tmp_path)})
+    assert done.returncode != 0 and word in done.stderr, done
+
+
+def test_the_launcher_lists_commands_and_benchmarks():
+    shown = subprocess.run([ROOT / "weft", "help"], capture_output=True, text=True, timeout=30)
+    for command in ("up", "down", "status", "logs", "test", "build", "bench"):
+        assert f"./weft {command}" in shown.stdout
+    benches = subprocess.run([ROOT / "weft", "bench"], capture_output=True, text=True, timeout=30)
+    assert "compare/cpu" in benches.stdout and '"""' not in benches.stdout
 
 
 def test_a_service_that_dies_is_started_again(fresh_mesh):
@@ -176,7 +209,12 @@ def test_a_detached_mesh_returns_when_ready_and_stops(tmp_path):
                          str(model_path())), capture_output=True, text=True, timeout=120, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         assert mesh.url in done.stdout and mesh.admin_key in done.stdout
-        assert "curl -N" in done.stdout and "python3 -c" in done.stdout
+        lines = re.findall(r"^  ((?:curl|python3) .*)$", done.stdout, re.M)
+        assert [line.split()[0] for line in lines] == ["curl", "python3"]
+        streamed, whole = (subprocess.run(["bash", "-c", line], capture_output=True, text=True,
+                                          timeout=60) for line in lines)
+        assert streamed.stdout.rstrip().endswith("data: [DONE]"), streamed
+        assert whole.returncode == 0 and whole.stdout.strip(), whole
         with mesh.client() as client:
             assert client.get("/v1/models").status_code == 200
     finally:

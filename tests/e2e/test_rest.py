@@ -1,6 +1,7 @@
 """REST beyond what the client libraries show: shapes on the wire, limits, bad input."""
 
 import json
+import re
 import socket
 import time
 
@@ -52,7 +53,7 @@ def test_an_unknown_model_is_404_and_named(mesh, model):
     ({"max_tokens": -1}, "max_tokens"),
     ({"temperature": 2.5}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
-    ({"top_p": 0}, "top_p"),
+    ({"top_p": -0.1}, "top_p"),
     ({"n": 0}, "n"),
     ({"n": 1000}, "n"),
     ({"stop": ["x"] * 50}, "stop"),
@@ -150,10 +151,14 @@ def test_a_client_that_goes_away_frees_the_worker(mesh, model):
 
 def test_a_bad_traceparent_starts_a_new_trace(mesh, model):
     with mesh.client(headers={**mesh.headers(), "traceparent": "00-zz-yy-01"}) as client:
-        assert chat(client, model).status_code == 200
+        answers = [chat(client, model) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    traces = [re.fullmatch(r"00-([0-9a-f]{32})-[0-9a-f]{16}-0[01]", answer.headers["traceparent"])[1]
+              for answer in answers]
+    assert traces[0] != traces[1] and "0" * 32 not in traces
 
 
-def test_generate_has_the_documented_defaults(mesh):
+def test_generate_answers_and_needs_a_prompt(mesh):
     with mesh.client() as client:
         response = client.post("/generate", json={"prompt": "def add(a, b):", "max_tokens": 8,
                                                   "language": "python"})

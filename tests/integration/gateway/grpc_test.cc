@@ -113,6 +113,37 @@ TEST_CASE("Guessing keys over gRPC and REST counts together", "[gateway]") {
   CHECK(f.Get("/v1/models", "X-API-Key: weft_nope\r\n").status == 429);
 }
 
+TEST_CASE("A key's rate limit holds over gRPC and REST together, with a time to come back",
+          "[gateway]") {
+  GatewayFixture f;
+  Api api(f);
+  v1::CreateKeyRequest create;
+  create.set_name("two a minute");
+  create.set_requests_per_minute(2);
+  v1::CreateKeyResponse created;
+  REQUIRE(api.admin->CreateKey(api.Context().get(), create, &created).ok());
+  api.key = created.secret();
+  v1::ListModelsResponse models;
+  grpc::Status status;
+  for (int i = 0; i < 3 && status.ok(); ++i) {
+    auto context = api.Context();
+    status = api.stub->ListModels(context.get(), {}, &models);
+    if (status.ok()) continue;
+    CHECK(i == 2);
+    CHECK(status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
+    const auto& trailing = context->GetServerTrailingMetadata();
+    REQUIRE(trailing.count("retry-after") == 1);
+    CHECK(std::stoi(std::string(trailing.find("retry-after")->second.data(),
+                                trailing.find("retry-after")->second.size())) >= 1);
+  }
+  CHECK_FALSE(status.ok());
+  auto generate = api.Context();
+  auto reader = api.stub->Generate(generate.get(), Request("words 3"));
+  v1::GenerateResponse answer;
+  CHECK_FALSE(reader->Read(&answer));
+  CHECK(reader->Finish().error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
 TEST_CASE("A gRPC client that cancels frees its sequence", "[gateway]") {
   GatewayFixture f;
   Api api(f);

@@ -211,6 +211,27 @@ TEST_CASE("Flagged output passes whole and says what was found", "[gateway]") {
   CHECK(f.gateway.Metric("weft_scan_findings_total{action=\"flag\",kind=\"output\"}") == 1);
 }
 
+TEST_CASE("Blocked output ends over gRPC as it does over REST", "[gateway]") {
+  Fixture f([](auto& c) { c.output_policy = PolicyPreset::kBlock; });
+  const auto stub = v1::InferenceService::NewStub(
+      grpc::CreateChannel(f.gateway.server->grpc_address(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.AddMetadata("authorization", "Bearer " + f.gateway.admin_key);
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+  v1::GenerateRequest request;
+  request.set_model("fake");
+  request.set_prompt(kText);
+  auto reader = stub->Generate(&context, request);
+  std::string text;
+  v1::GenerateResponse last;
+  for (v1::GenerateResponse answer; reader->Read(&answer); last = answer) text += answer.text();
+  REQUIRE(reader->Finish().ok());
+  CHECK(text == "all is fine here, then ");
+  CHECK(last.finish_reason() == v1::FINISH_REASON_CONTENT_FILTER);
+  CHECK(last.content_filter().rule() == "test.rule");
+  CHECK(last.content_filter().line() == 1);
+}
+
 TEST_CASE("What lies beyond the scanner's limit on findings is hidden like a secret", "[gateway]") {
   Fixture f([](auto& c) { c.output_policy = c.prompt_policy = PolicyPreset::kRedact; });
   f.scanner.truncated = true;

@@ -104,7 +104,7 @@ TEST_CASE("Errors name the parameter in OpenAI's words", "[gateway]") {
       {With(Chat(), {{"temperature", "hot"}}), "temperature", "invalid_type"},
       {With(Chat(), {{"temperature", 2.1}}), "temperature", "decimal_above_max_value"},
       {With(Chat(), {{"temperature", -0.1}}), "temperature", "decimal_below_min_value"},
-      {With(Chat(), {{"top_p", 0}}), "top_p", "decimal_below_min_value"},
+      {With(Chat(), {{"top_p", -0.1}}), "top_p", "decimal_below_min_value"},
       {With(Chat(), {{"max_tokens", -1}}), "max_tokens", "integer_below_min_value"},
       {With(Chat(), {{"max_tokens", 0}}), "max_tokens", "integer_below_min_value"},
       {With(Chat(), {{"max_tokens", 1.5}}), "max_tokens", "invalid_type"},
@@ -145,6 +145,19 @@ TEST_CASE("An unknown argument is refused as OpenAI does", "[gateway]") {
   CHECK(problem.message == "Unrecognized request argument supplied: temprature");
   CHECK(problem.param.empty());
   CHECK(problem.code.empty());
+
+  json body = Chat();
+  body["messages"][0]["foo"] = 1;
+  const Problem nested = ChatProblem(body);
+  CHECK(nested.message == "Unknown parameter: 'messages[0].foo'.");
+  CHECK(nested.param == "messages[0].foo");
+  CHECK(nested.code == "unknown_parameter");
+}
+
+TEST_CASE("A top_p of zero leaves the likeliest token only", "[gateway]") {
+  const float top_p = ChatOk(With(Chat(), {{"top_p", 0}})).submit.sampling().top_p();
+  CHECK(top_p > 0);
+  CHECK(top_p < 1e-30F);
 }
 
 TEST_CASE("A prompt over the limit is refused or cut by configuration", "[gateway]") {

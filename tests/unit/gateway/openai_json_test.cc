@@ -60,7 +60,26 @@ TEST_CASE("Log probabilities keep the bytes of half a character", "[gateway]") {
   const json old = json::parse(weft::gateway::TextChunk(Facts(false), 0, "", entries, true, 12));
   CHECK(old["object"] == "text_completion");
   CHECK(old["choices"][0]["logprobs"]["text_offset"] == json{12});
-  CHECK(old["choices"][0]["logprobs"]["top_logprobs"][0]["x"] == -0.25);
+  const json& tops = old["choices"][0]["logprobs"]["top_logprobs"][0];
+  CHECK(tops["x"] == -0.25);
+  CHECK(tops[R"(bytes:\xe2\x82)"] == -9999.0);  // the chosen token is always told
+  CHECK(old["choices"][0]["logprobs"]["tokens"] == json{R"(bytes:\xe2\x82)"});
+}
+
+TEST_CASE("Half characters are told apart, and offsets count characters", "[gateway]") {
+  std::vector<weft::v1::TokenLogprob> entries(3);
+  entries[0].set_text("h\xc3\xa9");
+  entries[1].set_text("\xe2\x82");
+  entries[1].add_top_texts("\xe2\x82");
+  entries[1].add_top_logprobs(0);
+  entries[1].add_top_texts("\xe2\x83");
+  entries[1].add_top_logprobs(-1);
+  entries[2].set_text("\xac");
+  const std::string text = weft::gateway::TextChunk(Facts(false), 0, "", entries, true, 4);
+  const json logprobs = json::parse(text)["choices"][0]["logprobs"];
+  CHECK(logprobs["text_offset"] == json{4, 6, 7});
+  CHECK(logprobs["top_logprobs"][1].size() == 2);
+  CHECK(weft::gateway::Characters("h\xc3\xa9\xe2\x82\xac") == 3);
 }
 
 TEST_CASE("A blocked answer names rule and line and not the text", "[gateway]") {
