@@ -71,7 +71,8 @@ std::string Welcome(const MeshPlan& plan, const Home& home, bool new_key) {
       "[{{\"role\": \"user\", \"content\": \"Write a haiku about weaving.\"}}]}}'\n"
       "\nThe same in Python (OpenAI's client works too):\n"
       "  python3 -c 'import json, urllib.request as u; print(json.load(u.urlopen(u.Request("
-      "\"{0}/v1/chat/completions\", json.dumps({{\"model\": \"{2}\", \"messages\": "
+      "\"{0}/v1/chat/completions\", json.dumps({{\"model\": \"{2}\", \"max_tokens\": 64, "
+      "\"messages\": "
       "[{{\"role\": \"user\", \"content\": \"Say hello in three languages.\"}}]}}).encode(), "
       "{{\"Content-Type\": \"application/json\", \"Authorization\": \"Bearer \" + "
       "open(\"{1}\").read().strip()}})))[\"choices\"][0][\"message\"][\"content\"])'\n",
