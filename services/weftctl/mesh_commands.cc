@@ -67,8 +67,9 @@ std::string Welcome(const MeshPlan& plan, const Home& home, bool new_key) {
   text += fmt::format(
       "\nTalk to it:\n"
       "  curl -N {0}/v1/chat/completions -H \"Authorization: Bearer $(cat {1})\" -H "
-      "'Content-Type: application/json' -d '{{\"model\": \"{2}\", \"stream\": true, \"messages\": "
-      "[{{\"role\": \"user\", \"content\": \"Write a haiku about weaving.\"}}]}}'\n"
+      "'Content-Type: application/json' -d '{{\"model\": \"{2}\", \"stream\": true, "
+      "\"max_tokens\": 64, "
+      "\"messages\": [{{\"role\": \"user\", \"content\": \"Write a haiku about weaving.\"}}]}}'\n"
       "\nThe same in Python (OpenAI's client works too):\n"
       "  python3 -c 'import json, urllib.request as u; print(json.load(u.urlopen(u.Request("
       "\"{0}/v1/chat/completions\", json.dumps({{\"model\": \"{2}\", \"max_tokens\": 64, "
