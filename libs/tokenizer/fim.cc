@@ -54,6 +54,13 @@ std::vector<int32_t> Text(const Tokenizer& tokenizer, std::string_view text) {
   return tokenizer.Encode(text, {.add_special = false, .parse_special = false});
 }
 
+// What stands in the middle of a text: CodeLlama and Codestral were trained without the space that
+// SentencePiece puts before the first word of a text, and so is what they answer.
+std::vector<int32_t> TextWithin(const Tokenizer& tokenizer, std::string_view text) {
+  return tokenizer.Encode(
+      text, {.add_special = false, .parse_special = false, .literal = {}, .continues = true});
+}
+
 void Append(std::vector<int32_t>& out, const std::vector<int32_t>& ids) {
   out.insert(out.end(), ids.begin(), ids.end());
 }
@@ -165,8 +172,8 @@ absl::StatusOr<FimPrompt> BuildFimPrompt(const Tokenizer& tokenizer, const FimFo
     if (named || format.has_files()) header = file_header(named ? input.filename : kSomeFile);
   }
   const std::vector<int32_t> prefix = Text(tokenizer, input.prefix);
-  const std::vector<int32_t> suffix = Text(tokenizer, input.suffix);
-  const std::vector<int32_t> middle = Text(tokenizer, input.middle);
+  const std::vector<int32_t> suffix = TextWithin(tokenizer, input.suffix);
+  const std::vector<int32_t> middle = TextWithin(tokenizer, input.middle);
 
   FimLengths lengths;
   lengths.prefix = prefix.size();

@@ -46,7 +46,7 @@ std::string SpaceRules::Apply(std::string_view text, const TextPart& part) const
       add = !body.empty() && body[0] != ' ';
       break;
   }
-  if (add) body.insert(body.begin(), ' ');
+  if (add && !part.continues) body.insert(body.begin(), ' ');
   return body;
 }
 

@@ -13,6 +13,7 @@ struct TextPart {
   bool is_last = true;               // the text ends with it
   bool follows_control = false;      // a control token stands before it
   bool precedes_user_token = false;  // a user-defined token stands after it
+  bool continues = false;            // a text before it: no space is put between them
 };
 
 class TextEncoder {

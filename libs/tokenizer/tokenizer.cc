@@ -69,7 +69,7 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text, const EncodeOption
   if (options.add_special && add_bos_ && bos_ >= 0) out.push_back(bos_);
   const SpecialTokens& specials = options.parse_special ? *control_and_user_ : *user_;
   size_t begin = 0;
-  TextPart part{.is_last = false};
+  TextPart part{.is_last = false, .continues = options.continues};
   SpecialTokens::Match match{};
   while (!specials.empty() && specials.FindNext(text, begin, options.literal, match)) {
     const uint8_t strips = strips_.empty() ? 0 : strips_[static_cast<size_t>(match.id)];

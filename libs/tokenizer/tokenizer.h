@@ -28,6 +28,8 @@ struct EncodeOptions {
   // With parse_special: where it is user text all the same (ascending, disjoint). No control token
   // is found that has a byte in there; the text is otherwise encoded as a whole, without seams.
   std::span<const TextRange> literal = {};
+  // The text goes on after another: SentencePiece's kinds put no space before its first word.
+  bool continues = false;
 };
 
 // Immutable, thread safe. Holds copies of what it needs: the GgufFile may go away.

@@ -70,6 +70,38 @@ FimInput WithFiles() {
   return input;
 }
 
+// Meta's and Mistral's own code encodes a suffix behind a mark, whose tokens it takes away again.
+TEST_CASE("A suffix of SentencePiece's kinds has no space of its own", "[fim]") {
+  std::vector<std::string> tokens = {"<unk>", "<s>", "</s>", "▁<PRE>", "▁<SUF>", "▁<MID>", "▁"};
+  std::vector<int32_t> types = {2, 3, 3, 3, 3, 3, 1};
+  for (const char* text : {"a", "b", "▁a", "▁b", "\n"}) {
+    tokens.emplace_back(text);
+    types.push_back(1);
+  }
+  std::vector<float> scores(tokens.size(), -1.0f);
+  GgufWriter writer;
+  writer.AddString("tokenizer.ggml.model", "llama");
+  writer.AddStringArray("tokenizer.ggml.tokens", tokens);
+  writer.AddInt32Array("tokenizer.ggml.token_type", types);
+  writer.AddFloat32Array("tokenizer.ggml.scores", scores);
+  writer.AddUint32("tokenizer.ggml.bos_token_id", 1);
+  writer.AddUint32("tokenizer.ggml.eos_token_id", 2);
+  const auto metadata = GgufFile::FromBytes(writer.Finish()).value();
+  const auto tokenizer = Tokenizer::FromGguf(*metadata).value();
+  const FimFormat format = FimFormat::Find(*metadata, *tokenizer);
+  REQUIRE(format.ok());
+  const auto ids = [&](std::string_view prefix, std::string_view suffix, std::string_view middle) {
+    FimInput input;
+    input.prefix = prefix;
+    input.suffix = suffix;
+    input.middle = middle;
+    return BuildFimPrompt(*tokenizer, format, input, 100).value().ids;
+  };
+  CHECK(ids("a", "b", "") == Ids{1, 3, 9, 4, 8, 5});
+  CHECK(ids("a", " b", "") == Ids{1, 3, 9, 4, 10, 5});
+  CHECK(ids("a", "\nb", "a") == Ids{1, 3, 9, 4, 11, 8, 5, 7});
+}
+
 TEST_CASE("Each family's prompt is in its own format", "[fim]") {
   const TinyModel starcoder2(
       {"<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<repo_name>", "<file_sep>"});
