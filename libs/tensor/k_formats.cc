@@ -76,41 +76,28 @@ void DecodeSixBitScales(const uint8_t* d_dmin, const uint8_t* packed, DecodedBlo
   }
 }
 
-// d, dmin, 12 bytes of scales, 128 bytes of nibbles.
-struct Q4_K : Block256 {
-  static constexpr DType kType = DType::kQ4_K;
-  static constexpr int32_t kBytes = 144;
+// d, dmin, 12 bytes of scales, 32 bytes of fifth bits where there are five, 128 bytes of nibbles.
+template <DType Type, bool kFive>
+struct AffineK : Block256 {
+  static constexpr DType kType = Type;
+  static constexpr int32_t kNibbles = kFive ? 48 : 16;
+  static constexpr int32_t kBytes = kNibbles + 128;
   static constexpr int32_t kGroup = 32;
   static constexpr bool kHasOffsets = true;
   static void Decode(const uint8_t* src, DecodedBlock& out) {
     DecodeSixBitScales(src, src + 4, out);
     for (int row = 0; row < 8; ++row) {
-      const uint8_t* nibbles = src + 16 + 32 * (row / 2);
-      for (int i = 0; i < 32; ++i) {
-        out.codes[32 * row + i] = static_cast<int8_t>((nibbles[i] >> (4 * (row % 2))) & 15);
-      }
-    }
-  }
-};
-
-// As Q4_K, with 32 bytes of fifth bits before the nibbles.
-struct Q5_K : Block256 {
-  static constexpr DType kType = DType::kQ5_K;
-  static constexpr int32_t kBytes = 176;
-  static constexpr int32_t kGroup = 32;
-  static constexpr bool kHasOffsets = true;
-  static void Decode(const uint8_t* src, DecodedBlock& out) {
-    DecodeSixBitScales(src, src + 4, out);
-    for (int row = 0; row < 8; ++row) {
-      const uint8_t* nibbles = src + 48 + 32 * (row / 2);
+      const uint8_t* nibbles = src + kNibbles + 32 * (row / 2);
       for (int i = 0; i < 32; ++i) {
         const int low = (nibbles[i] >> (4 * (row % 2))) & 15;
-        const int high = (src[16 + i] >> row) & 1;
+        const int high = kFive ? (src[16 + i] >> row) & 1 : 0;
         out.codes[32 * row + i] = static_cast<int8_t>(low | (high << 4));
       }
     }
   }
 };
+using Q4_K = AffineK<DType::kQ4_K, false>;
+using Q5_K = AffineK<DType::kQ5_K, true>;
 
 // 128 bytes of low nibbles, 64 bytes of high bit pairs, 16 int8 scales (one per 16), d. Each half
 // of 128 elements is stored in four rows.

@@ -30,47 +30,29 @@ struct Block32 {
   static constexpr int32_t kGroup = 32;
 };
 
-struct Q4_0 : Block32 {
-  static constexpr DType kType = DType::kQ4_0;
-  static constexpr int32_t kBytes = 18;
-  static constexpr bool kHasOffsets = false;
+// A half scale, a half offset in the _1 forms, the fifth bits where there are five, 16 bytes of
+// nibbles. Without an offset, codes lie around zero.
+template <DType Type, bool kFive, bool kOffset>
+struct Nibbles : Block32 {
+  static constexpr DType kType = Type;
+  static constexpr bool kHasOffsets = kOffset;
+  static constexpr int32_t kHead = kOffset ? 4 : 2;
+  static constexpr int32_t kBytes = kHead + (kFive ? 4 : 0) + 16;
+  static constexpr int kBias = kOffset ? 0 : kFive ? 16 : 8;
   static void Decode(const uint8_t* src, DecodedBlock& out) {
     out.scales[0] = HalfToFloat(Load16(src));
-    DecodeNibbles(src + 2, 8, out.codes);
+    if constexpr (kOffset) out.offsets[0] = HalfToFloat(Load16(src + 2));
+    if constexpr (kFive) {
+      DecodeFiveBits(src + kHead, src + kHead + 4, kBias, out.codes);
+    } else {
+      DecodeNibbles(src + kHead, kBias, out.codes);
+    }
   }
 };
-
-struct Q4_1 : Block32 {
-  static constexpr DType kType = DType::kQ4_1;
-  static constexpr int32_t kBytes = 20;
-  static constexpr bool kHasOffsets = true;
-  static void Decode(const uint8_t* src, DecodedBlock& out) {
-    out.scales[0] = HalfToFloat(Load16(src));
-    out.offsets[0] = HalfToFloat(Load16(src + 2));
-    DecodeNibbles(src + 4, 0, out.codes);
-  }
-};
-
-struct Q5_0 : Block32 {
-  static constexpr DType kType = DType::kQ5_0;
-  static constexpr int32_t kBytes = 22;
-  static constexpr bool kHasOffsets = false;
-  static void Decode(const uint8_t* src, DecodedBlock& out) {
-    out.scales[0] = HalfToFloat(Load16(src));
-    DecodeFiveBits(src + 2, src + 6, 16, out.codes);
-  }
-};
-
-struct Q5_1 : Block32 {
-  static constexpr DType kType = DType::kQ5_1;
-  static constexpr int32_t kBytes = 24;
-  static constexpr bool kHasOffsets = true;
-  static void Decode(const uint8_t* src, DecodedBlock& out) {
-    out.scales[0] = HalfToFloat(Load16(src));
-    out.offsets[0] = HalfToFloat(Load16(src + 2));
-    DecodeFiveBits(src + 4, src + 8, 0, out.codes);
-  }
-};
+using Q4_0 = Nibbles<DType::kQ4_0, false, false>;
+using Q4_1 = Nibbles<DType::kQ4_1, false, true>;
+using Q5_0 = Nibbles<DType::kQ5_0, true, false>;
+using Q5_1 = Nibbles<DType::kQ5_1, true, true>;
 
 struct Q8_0 : Block32 {
   static constexpr DType kType = DType::kQ8_0;
