@@ -16,13 +16,19 @@ if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
 endif()
 
+# A processor with fused multiply-add in its base set would get it where the source has a product and
+# a sum: results would be another machine's. Kernels that want it say so (std::fma, intrinsics).
+if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  add_compile_options(-ffp-contract=off)
+endif()
+
 find_program(WEFT_CCACHE ccache)
 if(WEFT_CCACHE)
   set(CMAKE_C_COMPILER_LAUNCHER "${WEFT_CCACHE}")
   set(CMAKE_CXX_COMPILER_LAUNCHER "${WEFT_CCACHE}")
 endif()
 find_program(WEFT_MOLD mold)
-if(WEFT_MOLD)
+if(WEFT_MOLD AND NOT CMAKE_CROSSCOMPILING) # a cross compiler looks for one of its own
   add_link_options(-fuse-ld=mold)
 endif()
 

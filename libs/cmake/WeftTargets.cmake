@@ -1,11 +1,15 @@
 # weft_library(NAME x HDRS … SRCS … DEPS … [PRIVATE_DEPS …]): the library weft::x in libs/x.
 # weft_binary(NAME weft-x SRCS … DEPS …): an executable in <build>/bin.
-# weft_test(NAME x SRCS … DEPS … [LABELS unit] [TIMEOUT s] [GRPC]): one Catch2 executable, one ctest
-# entry. GRPC: calls go through gRPC in the test's own process; it gets the label `grpc`.
+# weft_test(NAME x SRCS … DEPS … [LABELS unit] [TIMEOUT s] [GRPC] [EMULATED cases]): one Catch2
+# executable, one ctest entry. GRPC: calls go through gRPC in the test's own process; it gets the label
+# `grpc`. EMULATED: the cases (a Catch2 expression, "*" for all) that also run on an emulated
+# processor, which takes 20 times as long: label `emulated`.
 # weft_warnings(target): the warnings of our own code; generated code does not get them.
 
 # What `./weft test tsan` builds: every test but those in whose process calls go through gRPC.
 add_custom_target(tests_without_grpc)
+# What `./weft test aarch64` builds.
+add_custom_target(emulated_tests)
 
 function(weft_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion -Wno-sign-conversion -Werror)
@@ -36,7 +40,7 @@ function(weft_binary)
 endfunction()
 
 function(weft_test)
-  cmake_parse_arguments(A "GRPC" "NAME;TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(A "GRPC" "NAME;TIMEOUT;EMULATED" "SRCS;DEPS;LABELS" ${ARGN})
   if(NOT A_LABELS)
     set(A_LABELS unit)
   endif()
@@ -47,6 +51,12 @@ function(weft_test)
     list(APPEND A_LABELS grpc)
   endif()
   if(WEFT_SANITIZE) # they cost a factor of 2 to 15
+    math(EXPR A_TIMEOUT "${A_TIMEOUT} * 5")
+  endif()
+  set(cases "")
+  if(CMAKE_CROSSCOMPILING AND A_EMULATED)
+    set(cases "${A_EMULATED}")
+    list(APPEND A_LABELS emulated)
     math(EXPR A_TIMEOUT "${A_TIMEOUT} * 5")
   endif()
   # Without the services (the fuzz preset, a bare GPU box) the tests of what they bring are left out.
@@ -61,9 +71,12 @@ function(weft_test)
   add_executable(${target} ${A_SRCS})
   target_link_libraries(${target} PRIVATE ${A_DEPS} weft::test_support)
   weft_warnings(${target})
-  add_test(NAME ${A_NAME} COMMAND ${target} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
+  add_test(NAME ${A_NAME} COMMAND ${target} ${cases} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
   set_tests_properties(${A_NAME} PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT})
   if(NOT A_GRPC)
     add_dependencies(tests_without_grpc ${target})
+  endif()
+  if(cases)
+    add_dependencies(emulated_tests ${target})
   endif()
 endfunction()

@@ -2,6 +2,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #include <sched.h>
@@ -17,6 +19,12 @@
 #include "libs/base/status.h"
 
 namespace weft {
+namespace {
+
+constexpr Isa kAllIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512,
+                            Isa::kAmx,    Isa::kNeon, Isa::kNeonDot};
+
+}  // namespace
 
 std::string_view Name(Isa isa) {
   switch (isa) {
@@ -28,6 +36,10 @@ std::string_view Name(Isa isa) {
       return "avx512";
     case Isa::kAmx:
       return "amx";
+    case Isa::kNeon:
+      return "neon";
+    case Isa::kNeonDot:
+      return "neon_dot";
   }
   return "unknown";
 }
@@ -55,6 +67,17 @@ static bool GrantedAmx() {
   return false;
 #endif
 }
+#elif defined(__aarch64__)
+static bool HasDotProduct() {
+#if defined(__linux__)
+  constexpr unsigned long kAsimdDp = 1ul << 20;  // HWCAP_ASIMDDP
+  return (getauxval(AT_HWCAP) & kAsimdDp) != 0;
+#elif defined(__APPLE__)
+  return true;  // every 64-bit Mac
+#else
+  return false;
+#endif
+}
 #endif
 
 const std::vector<Isa>& AvailableIsas() {
@@ -73,6 +96,9 @@ const std::vector<Isa>& AvailableIsas() {
         if (GrantedAmx()) found.push_back(Isa::kAmx);
       }
     }
+#elif defined(__aarch64__)
+    found.push_back(Isa::kNeon);
+    if (HasDotProduct()) found.push_back(Isa::kNeonDot);
 #endif
     return found;
   }();
@@ -90,7 +116,7 @@ absl::StatusOr<Isa> ResolveIsa(std::string_view name) {
     wanted = forced;
     source = "WEFT_ISA";
   }
-  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+  for (Isa isa : kAllIsas) {
     if (wanted != Name(isa)) continue;
     for (Isa available : AvailableIsas()) {
       if (available == isa) return isa;
@@ -98,8 +124,9 @@ absl::StatusOr<Isa> ResolveIsa(std::string_view name) {
     return FailedPrecondition("{}: this machine has no {}; its best level is {}", source, wanted,
                               Name(AvailableIsas().back()));
   }
-  return InvalidArgument("{}: expected auto, scalar, avx2, avx512 or amx, found \"{}\"", source,
-                         wanted);
+  return InvalidArgument(
+      "{}: expected auto, scalar, avx2, avx512, amx, neon or neon_dot, found \"{}\"", source,
+      wanted);
 }
 
 int AvailableCpus() {

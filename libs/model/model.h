@@ -75,7 +75,7 @@ class Model final : public ModelRunner {
   // Elements of all tensors.
   uint64_t parameter_count() const;
   int32_t threads() const;
-  std::string isa() const;  // "amx", "avx512", "avx2", "scalar" or "ref"
+  std::string isa() const;  // Name() of the level, or "ref"
 
  private:
   struct State;

@@ -7,6 +7,9 @@ extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 extern const Kernels kAmxKernels;
+#elif defined(WEFT_NEON_KERNELS)
+extern const Kernels kNeonKernels;
+extern const Kernels kNeonDotKernels;
 #endif
 
 const Kernels& GetKernels(Isa isa) {
@@ -14,6 +17,9 @@ const Kernels& GetKernels(Isa isa) {
   if (isa == Isa::kAmx) return kAmxKernels;
   if (isa == Isa::kAvx512) return kAvx512Kernels;
   if (isa == Isa::kAvx2) return kAvx2Kernels;
+#elif defined(WEFT_NEON_KERNELS)
+  if (isa == Isa::kNeonDot) return kNeonDotKernels;
+  if (isa == Isa::kNeon) return kNeonKernels;
 #endif
   (void)isa;
   return kScalarKernels;

@@ -174,7 +174,7 @@ void AddEngineCommands(CLI::App& app, Commands& commands) {
   run->add_option("--repetition-penalty", r.repetition_penalty, "1: off");
   run->add_option("--seed", r.seed, "same seed, same text (default: drawn and printed)");
   run->add_option("--threads", r.threads, "0: one a core")->check(CLI::Range(0, 1024));
-  run->add_option("--isa", r.isa, "auto, scalar, avx2, avx512 or amx");
+  run->add_option("--isa", r.isa, "auto, scalar, avx2, avx512, amx, neon or neon_dot");
   run->add_flag("--quiet", r.quiet, "no statistics on stderr");
   auto* chat = run->add_flag("--chat", r.chat,
                              "through the model's chat template (the default "

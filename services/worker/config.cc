@@ -36,7 +36,9 @@ void Bind(config::Binder& b, Config& c) {
                          {"scalar", "scalar"},
                          {"avx2", "avx2"},
                          {"avx512", "avx512"},
-                         {"amx", "amx"}},
+                         {"amx", "amx"},
+                         {"neon", "neon"},
+                         {"neon_dot", "neon_dot"}},
                         "instruction set of the kernels");
   b.Int("threads", &c.threads, 0, 1024, "threads of one model's engine; 0 = one per core");
   b.Int("max_sequences", &c.max_sequences, 1, 4096, "sequences that run at once");

@@ -1,0 +1,11 @@
+// The products of the neon_dot level. This file alone is compiled with the dot-product extension
+// (see kernels_avx512.cc).
+#include "libs/ops/kernels.h"
+#include "libs/ops/neon_matmul.h"
+
+namespace weft::cpu {
+
+void NeonDotMatmul(const MatmulArgs& args);
+void NeonDotMatmul(const MatmulArgs& args) { NeonMatmul<NeonDot>::Run(args); }
+
+}  // namespace weft::cpu
