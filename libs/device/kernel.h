@@ -6,6 +6,7 @@
 //   WEFT_KERNEL(max_threads, min_blocks) void Name(const WEFT_PARAMS Params p)
 //                       instead of __global__, __launch_bounds__ and __grid_constant__
 //   WEFT_DEVICE float F(...)                        a function of kernels, always inlined
+//   WEFT_UNROLL                                    before a loop: nvcc's #pragma unroll
 //   GlobalPtr<T>, SharedPtr<T>                      T* under nvcc, checked pointers in the emulator
 //   PtrCast<U>(p)                                   reinterpret_cast of such a pointer
 //   WEFT_SHARED(T, name, count)                     a static __shared__ array

@@ -10,6 +10,7 @@
 #define WEFT_KERNEL(...) __global__ __launch_bounds__(__VA_ARGS__)
 #define WEFT_DEVICE __device__ __forceinline__
 #define WEFT_PARAMS __grid_constant__
+#define WEFT_UNROLL _Pragma("unroll")
 #define WEFT_SHARED(T, name, count) __shared__ T name[count]
 #define WEFT_DYNAMIC_SHARED(T, name)                                            \
   extern __shared__ __align__(1024) unsigned char weft_dynamic_shared_memory[]; \

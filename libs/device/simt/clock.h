@@ -14,16 +14,16 @@
 
 namespace weft::simt {
 
-// block (22 bits) · component (12) · clock (30). Zero: never. Block numbers are unique in a process
+// block (28 bits) · component (12) · clock (24). Zero: never. Block numbers are unique in a process
 // until they wrap, so memory need not be cleaned between blocks and launches.
 using Epoch = uint64_t;
 
 constexpr Epoch MakeEpoch(uint32_t block, uint32_t component, uint32_t clock) {
-  return static_cast<uint64_t>(block) << 42 | static_cast<uint64_t>(component) << 30 | clock;
+  return static_cast<uint64_t>(block) << 36 | static_cast<uint64_t>(component) << 24 | clock;
 }
-constexpr uint32_t BlockOf(Epoch e) { return static_cast<uint32_t>(e >> 42); }
-constexpr uint32_t ComponentOf(Epoch e) { return static_cast<uint32_t>(e >> 30) & 0xfffu; }
-constexpr uint32_t ClockOf(Epoch e) { return static_cast<uint32_t>(e) & 0x3fffffffu; }
+constexpr uint32_t BlockOf(Epoch e) { return static_cast<uint32_t>(e >> 36); }
+constexpr uint32_t ComponentOf(Epoch e) { return static_cast<uint32_t>(e >> 24) & 0xfffu; }
+constexpr uint32_t ClockOf(Epoch e) { return static_cast<uint32_t>(e) & 0xffffffu; }
 
 struct Clock;
 

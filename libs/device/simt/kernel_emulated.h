@@ -9,7 +9,7 @@
 #include "libs/device/simt/machine.h"
 #include "libs/device/simt/pointer.h"
 #include "libs/device/simt/vector_types.h"
-
+#define WEFT_UNROLL
 #define WEFT_KERNEL(...) inline
 #define WEFT_DEVICE inline __attribute__((always_inline))
 #define WEFT_PARAMS

@@ -15,7 +15,12 @@ namespace {
 constexpr size_t kMaxDefects = 64;
 
 thread_local Grid* current_grid = nullptr;
-thread_local uint32_t next_block_number = 1;
+
+// Fibers that run no thread, kept from launch to launch.
+std::vector<std::unique_ptr<Fiber>>& IdleFibers() {
+  static thread_local std::vector<std::unique_ptr<Fiber>> fibers;
+  return fibers;
+}
 
 // Unwinds a thread whose launch was aborted.
 struct Stopped {};
@@ -128,11 +133,11 @@ bool Block::RunOnce() {
     while (t.state == State::kNew || t.state == State::kReady || t.state == State::kPolling) {
       const bool polled = t.state == State::kPolling;
       if (t.state == State::kNew) {
-        if (grid.idle_fibers.empty()) {
+        if (IdleFibers().empty()) {
           t.fiber = std::make_unique<Fiber>(RunThreads);
         } else {
-          t.fiber = std::move(grid.idle_fibers.back());
-          grid.idle_fibers.pop_back();
+          t.fiber = std::move(IdleFibers().back());
+          IdleFibers().pop_back();
         }
         t.fiber->user = &t;
       }
@@ -143,7 +148,7 @@ bool Block::RunOnce() {
       current_thread = nullptr;
       if (!polled || t.state != State::kPolling || events != grid.events) progress = true;
       if (t.state == State::kDone) {
-        grid.idle_fibers.push_back(std::move(t.fiber));
+        IdleFibers().push_back(std::move(t.fiber));
         ++done_;
         ++grid.events;
         if (at_barrier_ > 0) ReleaseBarrier();
@@ -300,7 +305,7 @@ void Grid::Run() {
     current_thread = outer_thread;
     return;
   }
-  first_number_ = next_block_number;
+  first_number_ = TakeBlockNumbers(total);
   SetFirstBlock(first_number_);
   uint64_t started = 0;
   while (started < total || !active_.empty()) {
@@ -317,7 +322,9 @@ void Grid::Run() {
     }
     if (progress && !active_.empty()) continue;
     if (started < total && active_.size() < options.resident_blocks && !aborting) {
-      active_.push_back(std::make_unique<Block>(*this, BlockIndex(started++), next_block_number++));
+      active_.push_back(std::make_unique<Block>(*this, BlockIndex(started),
+                                                first_number_ + static_cast<uint32_t>(started)));
+      ++started;
       continue;
     }
     if (active_.empty()) break;
@@ -348,7 +355,7 @@ void Grid::Unwind(Block& block) {
     current_thread = &t;
     t.fiber->Resume();
     current_thread = nullptr;
-    idle_fibers.push_back(std::move(t.fiber));
+    IdleFibers().push_back(std::move(t.fiber));
   }
 }
 

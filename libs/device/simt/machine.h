@@ -160,7 +160,6 @@ class Grid {
   LaunchReport report;
   uint64_t events = 0;  // writes and arrivals: a poll that sees none of them waits in vain
   bool aborting = false;
-  std::vector<std::unique_ptr<Fiber>> idle_fibers;
   std::map<uintptr_t, ClockRef> atomics;  // by address: what releases there made visible
   SiteTable sites;
 

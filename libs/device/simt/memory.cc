@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <mutex>
 
 #include "libs/base/status.h"
 #include "libs/device/simt/machine.h"
@@ -16,10 +18,16 @@ constexpr size_t kAlign = 1024;
 constexpr size_t kMaxReaders = 32;  // of one granule, that are concurrent with one another
 constexpr int kPoison = 0xff;       // not a number as fp32, bf16, half and e4m3
 
-std::map<uintptr_t, Region*>& Regions() {
-  static thread_local std::map<uintptr_t, Region*> regions;
-  return regions;
+struct Registry {
+  std::mutex mutex;
+  std::map<uintptr_t, Region*> regions;
+};
+Registry& Regions() {
+  static Registry& registry = *new Registry;  // outlives buffers in static storage
+  return registry;
 }
+
+std::atomic<uint64_t> next_block_number{1};
 
 thread_local uint32_t first_block = 0;
 
@@ -42,7 +50,9 @@ const char* Verb(Access access) {
 void SetFirstBlock(uint32_t block) { first_block = block; }
 
 Region* FindRegion(const void* address) {
-  const auto& regions = Regions();
+  Registry& registry = Regions();
+  const std::lock_guard lock(registry.mutex);
+  const auto& regions = registry.regions;
   auto next = regions.upper_bound(reinterpret_cast<uintptr_t>(address));
   if (next == regions.begin()) return nullptr;
   Region* region = (--next)->second;
@@ -59,22 +69,48 @@ Region::Region(Space space, size_t bytes, std::string name)
   memory_.reset(static_cast<unsigned char*>(std::aligned_alloc(kAlign, rounded)));
   WEFT_CHECK(memory_ != nullptr);
   base_ = reinterpret_cast<uintptr_t>(memory_.get());
-  initialised_.reset(static_cast<uint8_t*>(std::calloc(bytes + 1, 1)));
-  WEFT_CHECK(initialised_ != nullptr);
   std::memset(memory_.get(), kPoison, rounded);
-  cell_count_ = (bytes >> shift_) + 1;
+  MakeShadow();
+}
+
+Region::Region(void* memory, size_t bytes, std::string name)
+    : space_(Space::kGlobal),
+      bytes_(bytes),
+      name_(std::move(name)),
+      base_(reinterpret_cast<uintptr_t>(memory)) {
+  MakeShadow();
+  std::memset(initialised_.get(), 1, bytes);
+}
+
+void Region::MakeShadow() {
+  initialised_.reset(static_cast<uint8_t*>(std::calloc(bytes_ + 1, 1)));
+  WEFT_CHECK(initialised_ != nullptr);
+  cell_count_ = (bytes_ >> shift_) + 1;
   cells_.reset(static_cast<Cell*>(std::calloc(cell_count_, sizeof(Cell))));
   WEFT_CHECK(cells_ != nullptr);
-  if (space == Space::kGlobal) Regions()[base_] = this;
+  if (space_ != Space::kGlobal) return;
+  Registry& registry = Regions();
+  const std::lock_guard lock(registry.mutex);
+  registry.regions[base_] = this;
 }
 
 Region::~Region() {
-  if (space_ == Space::kGlobal) Regions().erase(base_);
+  if (space_ != Space::kGlobal) return;
+  Registry& registry = Regions();
+  const std::lock_guard lock(registry.mutex);
+  registry.regions.erase(base_);
+}
+
+uint32_t TakeBlockNumbers(uint64_t count) {
+  // 28 bits hold a number. After that many blocks the oldest accesses would look current.
+  const uint64_t first = next_block_number.fetch_add(count);
+  WEFT_CHECK(first + count < (uint64_t{1} << 28));
+  return static_cast<uint32_t>(first);
 }
 
 void Region::SetInitialised(size_t offset, size_t bytes, bool value) {
   std::memset(initialised_.get() + offset, value ? 1 : 0, bytes);
-  if (!value) std::memset(memory_.get() + offset, kPoison, bytes);
+  if (!value) std::memset(data() + offset, kPoison, bytes);
 }
 
 bool Region::IsInitialised(size_t offset, size_t bytes) const {

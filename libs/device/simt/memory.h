@@ -46,6 +46,8 @@ struct Actor {
 class Region {
  public:
   Region(Space space, size_t bytes, std::string name);
+  // Global memory that somebody else owns; all of it counts as written.
+  Region(void* memory, size_t bytes, std::string name);
   ~Region();
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
@@ -54,7 +56,7 @@ class Region {
   size_t bytes() const { return bytes_; }
   Space space() const { return space_; }
   const std::string& name() const { return name_; }
-  unsigned char* data() const { return memory_.get(); }
+  unsigned char* data() const { return reinterpret_cast<unsigned char*>(base_); }
 
   // Marks bytes as written, or as never written (which also fills them with a pattern that is no
   // number in any float format).
@@ -74,6 +76,7 @@ class Region {
     uint32_t pad;
   };
 
+  void MakeShadow();
   void Refine(uint32_t shift);
   void Track(size_t offset, uint32_t bytes, Access access, const Actor& actor, Site site);
   void Race(const char* before, Epoch other, size_t offset, Access access, const Actor& actor,
@@ -86,7 +89,7 @@ class Region {
   Space space_;
   size_t bytes_;
   std::string name_;
-  std::unique_ptr<unsigned char, Free> memory_;
+  std::unique_ptr<unsigned char, Free> memory_;  // null: somebody else's
   uintptr_t base_;
   std::unique_ptr<uint8_t, Free> initialised_;  // a byte each
   uint32_t shift_ = 2;                          // log2 of the granule
@@ -96,7 +99,11 @@ class Region {
 };
 
 // The allocation that holds `address`, its end included; null if there is none. Global memory only.
+// Thread safe; a launch and whoever frees its memory are not at work together.
 Region* FindRegion(const void* address);
+
+// A number for each of `count` blocks; the first. Unique in the process.
+uint32_t TakeBlockNumbers(uint64_t count);
 
 // Blocks of this number and below belong to launches that are over: their accesses race with none.
 void SetFirstBlock(uint32_t block);

@@ -79,11 +79,12 @@ class Ref {
     }
     return *this;
   }
-  const Ref& operator=(Ref&& other) const {  // NOLINT: p[i] = q[j]
+  const Ref& operator=(const Ref& other) const {  // NOLINT: p[i] = p[j]
     return *this = other.Load();
   }
   template <Space kOther>
-  const Ref& operator=(Ref<T, kOther>&& other) const {  // NOLINT(misc-unconventional-*)
+    requires(kOther != kSpace)
+  const Ref& operator=(const Ref<T, kOther>& other) const {  // NOLINT(misc-unconventional-*)
     return *this = other.Load();
   }
   template <typename U>

@@ -67,25 +67,32 @@ void BulkStore(GlobalPtr<T> to, SharedPtr<U> from, uint32_t bytes, simt::Here he
   simt::StartBulkStore(simt::Place::Of(to), simt::Place::Of(from), bytes, here.site);
 }
 
-// A pack cannot be followed by a default argument: the place is the thread's latest access.
+// A pack cannot be followed by a default argument: the map brings the place of the call.
+struct MapHere {
+  const TensorMap& map;
+  simt::Site site;
+  MapHere(const TensorMap& m,  // NOLINT(google-explicit-constructor): stands in for the map
+          const char* file = __builtin_FILE(), int line = __builtin_LINE())
+      : map(m), site{file, line} {}
+};
 template <typename T, typename... C>
-void TensorLoad(SharedPtr<T> to, const TensorMap& map, SharedPtr<uint64_t> barrier, C... at) {
+void TensorLoad(SharedPtr<T> to, const MapHere& map, SharedPtr<uint64_t> barrier, C... at) {
   static_assert(sizeof...(C) >= 1 && sizeof...(C) <= 5);
   const int c[] = {static_cast<int>(at)...};
-  simt::StartTensorLoad(simt::Place::Of(to), map, simt::Place::Of(barrier), c, sizeof...(C),
-                        simt::Current().site);
+  simt::StartTensorLoad(simt::Place::Of(to), map.map, simt::Place::Of(barrier), c, sizeof...(C),
+                        map.site);
 }
 template <typename T, typename... C>
-void TensorStore(const TensorMap& map, SharedPtr<T> from, C... at) {
+void TensorStore(const MapHere& map, SharedPtr<T> from, C... at) {
   static_assert(sizeof...(C) >= 1 && sizeof...(C) <= 5);
   const int c[] = {static_cast<int>(at)...};
-  simt::StartTensorStore(map, simt::Place::Of(from), c, sizeof...(C), false, simt::Current().site);
+  simt::StartTensorStore(map.map, simt::Place::Of(from), c, sizeof...(C), false, map.site);
 }
 template <typename T, typename... C>
-void TensorReduceAdd(const TensorMap& map, SharedPtr<T> from, C... at) {
+void TensorReduceAdd(const MapHere& map, SharedPtr<T> from, C... at) {
   static_assert(sizeof...(C) >= 1 && sizeof...(C) <= 5);
   const int c[] = {static_cast<int>(at)...};
-  simt::StartTensorStore(map, simt::Place::Of(from), c, sizeof...(C), true, simt::Current().site);
+  simt::StartTensorStore(map.map, simt::Place::Of(from), c, sizeof...(C), true, map.site);
 }
 inline void TensorPrefetch(const TensorMap&) {}
 

@@ -57,14 +57,14 @@ void WgmmaWait() {
   template <int N, bool kTransA = false, bool kTransB = false>                                   \
   void name(T(&d)[N / 2], uint64_t a, uint64_t b, bool accumulate,                               \
             simt::Here here = simt::Here()) {                                                    \
-    static_assert(simt::IsWgmmaWidth(N));                                             \
+    static_assert(simt::IsWgmmaWidth(N));                                                        \
     simt::StartWgmma({simt::WgmmaType::kind, N, kTransA, kTransB, accumulate, nullptr, a, b, d}, \
                      here.site);                                                                 \
   }                                                                                              \
   template <int N, bool kTransB = false>                                                         \
   void name(T(&d)[N / 2], const uint32_t(&a)[4], uint64_t b, bool accumulate,                    \
             simt::Here here = simt::Here()) {                                                    \
-    static_assert(simt::IsWgmmaWidth(N));                                             \
+    static_assert(simt::IsWgmmaWidth(N));                                                        \
     simt::StartWgmma({simt::WgmmaType::kind, N, false, kTransB, accumulate, a, 0, b, d},         \
                      here.site);                                                                 \
   }

@@ -66,18 +66,19 @@ struct BlockWgmma {
   std::vector<Warpgroup> groups;
 };
 
-std::map<const Block*, BlockWgmma>& AllStates() {
-  static thread_local std::map<const Block*, BlockWgmma> states;
+// By the block's number.
+std::map<uint32_t, BlockWgmma>& AllStates() {
+  static thread_local std::map<uint32_t, BlockWgmma> states;
   return states;
 }
 
 BlockWgmma& StateOf(Block& block) {
-  auto [state, is_new] = AllStates().try_emplace(&block);
+  auto [state, is_new] = AllStates().try_emplace(block.number);
   if (is_new) {
     state->second.threads.resize(block.threads.size());
     state->second.groups.resize((block.threads.size() + 127) / 128);
     for (Warpgroup& group : state->second.groups) group.agent = AsyncOf(block).NewAgent();
-    block.at_end.push_back([&block] { AllStates().erase(&block); });
+    block.at_end.push_back([&block] { AllStates().erase(block.number); });
   }
   return state->second;
 }
