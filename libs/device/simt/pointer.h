@@ -83,8 +83,8 @@ class Ref {
     return *this = other.Load();
   }
   template <Space kOther>
-    requires(kOther != kSpace)
-  const Ref& operator=(const Ref<T, kOther>& other) const {  // NOLINT(misc-unconventional-*)
+  requires(kOther != kSpace) const Ref& operator=(
+      const Ref<T, kOther>& other) const {  // NOLINT(misc-unconventional-*)
     return *this = other.Load();
   }
   template <typename U>

@@ -91,7 +91,7 @@ WEFT_KERNEL(64) void ReadsItsOutput(const WEFT_PARAMS IntParams p) {
 }  // namespace
 
 TEST_CASE("A read of what nothing wrote is found in shared and in global memory", "[simt]") {
-  const Fixture f(64);
+  const Fixture f(128);
   const simt::LaunchReport& shared = RunKernel(ReadsSharedBeforeWriting, {2, 64, 256}, f.Params());
   CHECK(OnlyFinds(shared, DefectKind::kUninitialised));
   CHECK(shared.defects[0].times == 2);  // shared memory does not outlive a block
