@@ -21,6 +21,8 @@ struct Flags {
   bool config_reference = false;
   bool version = false;
   bool help = false;
+  bool healthcheck = false;
+  std::string healthcheck_url;
 };
 
 // Takes "--name value" and "--name=value".
@@ -48,13 +50,17 @@ absl::StatusOr<Flags> ParseFlags(const std::vector<std::string>& args) {
       flag = &flags.print_config;
     } else if (name == "--config-reference") {
       flag = &flags.config_reference;
+    } else if (name == "--healthcheck") {
+      flags.healthcheck = true;
+      if (inline_value) flags.healthcheck_url = *inline_value;
     } else if (name == "--version") {
       flag = &flags.version;
     } else if (name == "--help" || name == "-h") {
       flag = &flags.help;
     } else {
-      const std::string nearest = Nearest(name, {"--config", "--set", "--print-config",
-                                                 "--config-reference", "--version", "--help"});
+      const std::string nearest =
+          Nearest(name, {"--config", "--set", "--print-config", "--config-reference",
+                         "--healthcheck", "--version", "--help"});
       return InvalidArgument("unknown argument '{}'{}", arg,
                              nearest.empty() ? std::string("; see --help")
                                              : fmt::format("; did you mean {}?", nearest));
@@ -75,6 +81,9 @@ std::string Usage(const ServiceSpec& spec) {
       "  --set KEY=VALUE      override one key, e.g. --set telemetry.log_level=debug\n"
       "  --print-config       print the effective configuration, secrets masked, and exit\n"
       "  --config-reference   print a Markdown table of every key and exit\n"
+      "  --healthcheck[=URL]  ask the service that runs with this configuration whether it is "
+      "healthy,\n"
+      "                       or URL (http://HOST:PORT/ready); exit 0 when the answer is 200\n"
       "  --version            print the version and exit\n"
       "  --help               print this and exit\n\n"
       "Every key can also be set by the environment: WEFT_<SECTION>_<KEY>.\n",
@@ -117,6 +126,12 @@ int ServiceMain(int argc, char** argv, const ServiceSpec& spec) {
     }
   }
   if (flags->print_config) return Print(schema.EffectiveYaml());
+
+  if (flags->healthcheck) {
+    if (!spec.check_health) return Fail(spec, "has no health check", kBadUsage);
+    const absl::Status healthy = spec.check_health(flags->healthcheck_url);
+    return healthy.ok() ? 0 : Fail(spec, Message(healthy), kRunFailed);
+  }
 
   BlockShutdownSignals();
   const absl::Status status = spec.run();

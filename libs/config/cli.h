@@ -16,7 +16,8 @@
 //   }
 //
 // Flags: --config FILE, --set section.key=value (repeatable), --print-config, --config-reference,
-// --version, --help. Exit code 0: done; 1: run failed; 2: the command line or configuration is bad.
+// --healthcheck[=URL], --version, --help. Exit code 0: done; 1: run failed; 2: the command line or
+// configuration is bad.
 #pragma once
 
 #include <absl/status/status.h>
@@ -34,6 +35,8 @@ struct ServiceSpec {
   std::function<void(Schema&)> declare;
   std::function<absl::Status()> validate;  // optional: checks between fields
   std::function<absl::Status()> run;
+  // optional: asks the service of this configuration, or `url` if it is not empty, for its health
+  std::function<absl::Status(const std::string& url)> check_health;
 };
 
 // Blocks SIGTERM and SIGINT for the whole process (see base/shutdown.h) before it calls run.

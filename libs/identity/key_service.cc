@@ -26,19 +26,7 @@ bool IsTenantName(std::string_view text) {
 }
 
 absl::Status CheckNewKey(const NewKey& key, int64_t now) {
-  if (key.name.empty() || key.name.size() > 100 || !IsPrintable(key.name)) {
-    return WithField(InvalidArgument("name: must be 1 to 100 bytes without control characters"),
-                     "name");
-  }
-  if (!IsTenantName(key.tenant)) {
-    return WithField(InvalidArgument("tenant: must be 1 to 100 letters, digits, '.', '_' or '-'"),
-                     "tenant");
-  }
-  if (key.requests_per_minute < 1 || key.requests_per_minute > 1'000'000) {
-    return WithField(InvalidArgument("requests_per_minute: must be 1 to 1000000, not {}",
-                                     key.requests_per_minute),
-                     "requests_per_minute");
-  }
+  WEFT_RETURN_IF_ERROR(CheckKeyFields(key));
   if (key.expires_at != 0 && key.expires_at <= now) {
     return WithField(InvalidArgument("expires_at: must be in the future, or 0 for never"),
                      "expires_at");
@@ -59,11 +47,50 @@ std::string_view BearerToken(std::string_view authorization) {
   return authorization;
 }
 
+// The store's answer, or none, as the caches keep it.
+absl::StatusOr<PrincipalPtr> MakePrincipal(const store::KeyRecord& record) {
+  auto principal = std::make_shared<Principal>();
+  principal->key_id = record.id;
+  principal->name = record.name;
+  principal->tenant = record.tenant;
+  principal->requests_per_minute = record.requests_per_minute;
+  if (!ParseRole(record.role, principal->role)) {
+    return Internal("key {} has the unknown role '{}'", record.id, record.role);
+  }
+  return principal;
+}
+
 }  // namespace
+
+absl::Status CheckKeyFields(const NewKey& key) {
+  if (key.name.empty() || key.name.size() > 100 || !IsPrintable(key.name)) {
+    return WithField(InvalidArgument("name: must be 1 to 100 bytes without control characters"),
+                     "name");
+  }
+  if (!IsTenantName(key.tenant)) {
+    return WithField(InvalidArgument("tenant: must be 1 to 100 letters, digits, '.', '_' or '-'"),
+                     "tenant");
+  }
+  if (key.requests_per_minute < 1 || key.requests_per_minute > 1'000'000) {
+    return WithField(InvalidArgument("requests_per_minute: must be 1 to 1000000, not {}",
+                                     key.requests_per_minute),
+                     "requests_per_minute");
+  }
+  return absl::OkStatus();
+}
 
 KeyService::KeyService(std::unique_ptr<store::KeyStore> store, KeyServiceOptions options,
                        Clock& clock)
     : store_(std::move(store)), options_(std::move(options)), clock_(clock) {
+  for (store::KeyRecord& record : options_.declared) {
+    auto principal = MakePrincipal(record);
+    if (!principal.ok()) continue;  // ReadKeyFile has refused such roles
+    auto entry = std::make_shared<Entry>();
+    entry->principal = *std::move(principal);
+    entry->record = std::move(record);
+    declared_.emplace(entry->record.id, std::move(entry));
+  }
+  options_.declared.clear();
   if (const auto number = store_->ChangeNumber(); number.ok()) change_number_ = *number;
   thread_ = std::thread([this] { Poll(); });
 }
@@ -117,8 +144,7 @@ void KeyService::Flush() {
   store_->Touch(used).IgnoreError();
 }
 
-absl::StatusOr<CreatedKey> KeyService::Create(const NewKey& key) {
-  const int64_t now = UnixSeconds(clock_.Wall());
+absl::StatusOr<CreatedKey> MakeKey(const NewKey& key, std::string_view pepper, int64_t now) {
   WEFT_RETURN_IF_ERROR(CheckNewKey(key, now));
   ApiKeyText text = NewApiKey();
   CreatedKey created;
@@ -127,21 +153,34 @@ absl::StatusOr<CreatedKey> KeyService::Create(const NewKey& key) {
   created.record.tenant = key.tenant;
   created.record.role = RoleName(key.role);
   created.record.salt = NewSalt();
-  created.record.secret_hash = HashApiKey(text.text, created.record.salt, options_.pepper);
+  created.record.secret_hash = HashApiKey(text.text, created.record.salt, pepper);
   created.record.requests_per_minute = key.requests_per_minute;
   created.record.created_at = now;
   created.record.expires_at = key.expires_at;
   created.text = std::move(text.text);
+  return created;
+}
+
+absl::StatusOr<CreatedKey> KeyService::Create(const NewKey& key) {
+  WEFT_ASSIGN_OR_RETURN(CreatedKey created,
+                        MakeKey(key, options_.pepper, UnixSeconds(clock_.Wall())));
   WEFT_RETURN_IF_ERROR(store_->Insert(created.record));
   Forget(created.record.id);  // somebody may have guessed the id before it was there
   return created;
 }
 
 absl::StatusOr<std::vector<store::KeyRecord>> KeyService::List(std::string_view tenant) {
-  return store_->List(tenant);
+  WEFT_ASSIGN_OR_RETURN(std::vector<store::KeyRecord> keys, store_->List(tenant));
+  for (const auto& [id, entry] : declared_) {
+    if (tenant.empty() || entry->record.tenant == tenant) keys.push_back(entry->record);
+  }
+  return keys;
 }
 
 absl::Status KeyService::Revoke(std::string_view id) {
+  if (declared_.contains(std::string(id))) {
+    return FailedPrecondition("key {} is declared in the keys file; take it out there", id);
+  }
   WEFT_RETURN_IF_ERROR(store_->Revoke(id, UnixSeconds(clock_.Wall())));
   Forget(id);
   return absl::OkStatus();
@@ -165,6 +204,7 @@ absl::Status KeyService::store_status() const {
 
 absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
   const std::string key(id);
+  if (const auto it = declared_.find(key); it != declared_.end()) return it->second;
   uint64_t epoch;
   {
     std::shared_lock lock(cache_mutex_);
@@ -176,17 +216,9 @@ absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
   WEFT_ASSIGN_OR_RETURN(std::optional<store::KeyRecord> record, std::move(found));
   EntryPtr entry;
   if (record) {
-    auto principal = std::make_shared<Principal>();
-    principal->key_id = record->id;
-    principal->name = record->name;
-    principal->tenant = record->tenant;
-    principal->requests_per_minute = record->requests_per_minute;
-    if (!ParseRole(record->role, principal->role)) {
-      return Internal("key {} has the unknown role '{}'", record->id, record->role);
-    }
     auto made = std::make_shared<Entry>();
+    WEFT_ASSIGN_OR_RETURN(made->principal, MakePrincipal(*record));
     made->record = std::move(*record);
-    made->principal = std::move(principal);
     entry = std::move(made);
   }
   std::unique_lock lock(cache_mutex_);

@@ -30,6 +30,9 @@ struct KeyServiceOptions {
   // after it was revoked elsewhere. Here it ends at once.
   std::chrono::milliseconds poll_interval{250};
   size_t cache_entries = 100'000;
+  // Keys of a file (key_file.h). They come before the store's, hold as long as the service lives,
+  // and cannot be revoked through it.
+  std::vector<store::KeyRecord> declared = {};
 };
 
 struct NewKey {
@@ -40,10 +43,18 @@ struct NewKey {
   int64_t expires_at = 0;             // Unix seconds, in the future; 0 = never
 };
 
+// What holds for every key, however it was made: name, tenant and rate. INVALID_ARGUMENT with the
+// field's name as payload (WithField).
+absl::Status CheckKeyFields(const NewKey& key);
+
 struct CreatedKey {
   store::KeyRecord record;
   std::string text;  // shown once, kept nowhere
 };
+
+// A new key and its record; writes nothing. INVALID_ARGUMENT as CheckKeyFields, and for a time of
+// expiry that is not after `now` (Unix seconds).
+absl::StatusOr<CreatedKey> MakeKey(const NewKey& key, std::string_view pepper, int64_t now);
 
 // Thread safe.
 class KeyService final : public Authenticator {
@@ -81,8 +92,9 @@ class KeyService final : public Authenticator {
   void Poll();
 
   const std::unique_ptr<store::KeyStore> store_;
-  const KeyServiceOptions options_;
+  KeyServiceOptions options_;  // constant once constructed
   Clock& clock_;
+  std::unordered_map<std::string, EntryPtr> declared_;  // constant once constructed
 
   std::shared_mutex cache_mutex_;
   std::unordered_map<std::string, EntryPtr> cache_;

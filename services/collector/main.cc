@@ -1,4 +1,5 @@
 #include "libs/config/cli.h"
+#include "libs/http/probe.h"
 #include "libs/telemetry/telemetry.h"
 #include "services/collector/collector.h"
 
@@ -23,5 +24,9 @@ int main(int argc, char** argv) {
                 return status.ok() ? telemetry.Validate() : status;
               },
           .run = [&] { return weft::collector::Run(config, telemetry); },
+          .check_health =
+              [&](const std::string& url) {
+                return weft::http::CheckHealth(config.admin_listen, url);
+              },
       });
 }

@@ -138,6 +138,10 @@ void Bind(config::Binder& b, Config& c) {
   b.Text("database", &c.database, "SQLite file of API keys", 1);
   b.Secret("key_pepper", &c.key_pepper,
            "part of every key's hash; changing it makes all keys invalid");
+  b.Text(
+      "keys_file", &c.keys_file,
+      "JSON file of key hashes that hold besides the database's, as `weftctl keys generate` writes "
+      "it; read at start, so that several gateways share keys; empty = none");
   b.Text("admin_key_file", &c.admin_key_file,
          "where an admin key is written (mode 0600) when this file or every admin key is missing; "
          "empty = nowhere");

@@ -57,6 +57,7 @@ struct Config {
 
   std::string database = ".weft/gateway.db";
   std::string key_pepper;
+  std::string keys_file;
   std::string admin_key_file;
   uint32_t admin_requests_per_minute = 1000;
   AuthGuardOptions failed_auth;

@@ -1,4 +1,5 @@
 #include "libs/config/cli.h"
+#include "libs/http/probe.h"
 #include "services/gateway/server.h"
 
 int main(int argc, char** argv) {
@@ -18,5 +19,9 @@ int main(int argc, char** argv) {
               },
           .validate = [&] { return config.Validate(); },
           .run = [&] { return weft::gateway::Run(config, telemetry); },
+          .check_health =
+              [&](const std::string& url) {
+                return weft::http::CheckHealth(config.admin_listen, url);
+              },
       });
 }

@@ -1,13 +1,7 @@
 #include "services/gateway/server.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <atomic>
-#include <cerrno>
 #include <condition_variable>
-#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <thread>
@@ -19,6 +13,7 @@
 #include "libs/config/address.h"
 #include "libs/config/cli.h"
 #include "libs/http/admin_server.h"
+#include "libs/identity/key_file.h"
 #include "libs/identity/key_service.h"
 #include "libs/limits/rate_limiter.h"
 #include "libs/rpc/otlp_exporter.h"
@@ -33,22 +28,6 @@ namespace {
 
 const telemetry::Logger kLog("gateway");
 constexpr std::chrono::milliseconds kTick{100};
-
-// The key's file appears whole and with mode 0600, or not at all.
-absl::Status WriteSecret(const std::string& path, const std::string& text) {
-  const std::string part = path + ".part";
-  const int fd = open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return FailedPrecondition("cannot write {}: {}", part, std::strerror(errno));
-  const std::string line = text + "\n";
-  const bool written = fchmod(fd, 0600) == 0 &&
-                       write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) &&
-                       fsync(fd) == 0;
-  const int error = errno;
-  close(fd);
-  if (written && rename(part.c_str(), path.c_str()) == 0) return absl::OkStatus();
-  unlink(part.c_str());
-  return FailedPrecondition("cannot write {}: {}", path, std::strerror(written ? errno : error));
-}
 
 // The first key of a new database. Without a file to put it in none is made: its secret would be
 // lost.
@@ -66,7 +45,8 @@ absl::Status Bootstrap(const Config& config, identity::KeyService& keys) {
   key.role = identity::Role::kAdmin;
   key.requests_per_minute = config.admin_requests_per_minute;
   WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created, keys.Create(key));
-  if (absl::Status status = WriteSecret(config.admin_key_file, created.text); !status.ok()) {
+  if (absl::Status status = identity::WriteSecretFile(config.admin_key_file, created.text + "\n");
+      !status.ok()) {
     keys.Revoke(created.record.id).IgnoreError();
     return Annotate(std::move(status), "gateway.admin_key_file");
   }
@@ -90,6 +70,13 @@ class Server final : public GatewayServer {
     WEFT_ASSIGN_OR_RETURN(auto store, store::KeyStore::OpenSqlite(config_.database));
     identity::KeyServiceOptions key_options;
     key_options.pepper = config_.key_pepper;
+    if (!config_.keys_file.empty()) {
+      auto declared = identity::ReadKeyFile(config_.keys_file);
+      if (!declared.ok()) return Annotate(declared.status(), "gateway.keys_file");
+      key_options.declared = *std::move(declared);
+      kLog.Info("read the keys file",
+                {{"file", config_.keys_file}, {"keys", key_options.declared.size()}});
+    }
     keys_ = std::make_shared<identity::KeyService>(std::move(store), key_options);
     WEFT_RETURN_IF_ERROR(Bootstrap(config_, *keys_));
     // Other schemes (JWT, signatures) join the chain here.

@@ -1,4 +1,5 @@
 #include "libs/config/cli.h"
+#include "libs/http/probe.h"
 #include "libs/telemetry/telemetry.h"
 #include "services/scanner/config.h"
 #include "services/scanner/server.h"
@@ -18,5 +19,9 @@ int main(int argc, char** argv) {
                             [&](weft::config::Binder& b) { Bind(b, telemetry); });
            },
        .validate = [&] { return config.Validate(); },
-       .run = [&] { return weft::scanner::Run(config, telemetry); }});
+       .run = [&] { return weft::scanner::Run(config, telemetry); },
+       .check_health =
+           [&](const std::string& url) {
+             return weft::http::CheckHealth(config.admin_listen, url);
+           }});
 }

@@ -1,15 +1,19 @@
-// keys create | list | revoke: API keys, through the gateway's AdminService.
+// keys create | list | revoke: API keys, through the gateway's AdminService; keys generate: into a
+// file for gateway.keys_file.
 #include <grpcpp/grpcpp.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "libs/base/clock.h"
 #include "libs/base/status.h"
+#include "libs/identity/key_file.h"
+#include "libs/identity/key_service.h"
 #include "services/weftctl/commands.h"
 #include "services/weftctl/supervise/state.h"
 #include "weft/v1/admin.grpc.pb.h"
@@ -28,6 +32,8 @@ struct KeysFlags {
   uint32_t requests_per_minute = 0;
   int64_t expires_in_days = 0;
   bool json = false;
+  std::string file;         // of generate
+  std::string pepper_file;  // of generate
 };
 
 // A connection with the admin's identity.
@@ -148,10 +154,51 @@ absl::StatusOr<int> Revoke(const KeysFlags& flags) {
   return 0;
 }
 
+absl::StatusOr<int> Generate(const KeysFlags& flags) {
+  identity::NewKey key;
+  key.name = flags.name;
+  if (!flags.tenant.empty()) key.tenant = flags.tenant;
+  if (!flags.role.empty() && !identity::ParseRole(flags.role, key.role)) {
+    return InvalidArgument("role: there is no '{}'", flags.role);
+  }
+  if (flags.requests_per_minute > 0) key.requests_per_minute = flags.requests_per_minute;
+  const int64_t now = UnixSeconds(Clock::Real().Wall());
+  if (flags.expires_in_days > 0) key.expires_at = now + flags.expires_in_days * 86400;
+  std::string pepper;
+  if (!flags.pepper_file.empty()) {
+    std::ifstream file(flags.pepper_file);
+    if (!std::getline(file, pepper) || pepper.empty()) {
+      return FailedPrecondition("cannot read a pepper from {}", flags.pepper_file);
+    }
+  }
+  std::vector<store::KeyRecord> keys;
+  if (std::filesystem::exists(flags.file)) {
+    WEFT_ASSIGN_OR_RETURN(keys, identity::ReadKeyFile(flags.file));
+  }
+  WEFT_ASSIGN_OR_RETURN(identity::CreatedKey made, identity::MakeKey(key, pepper, now));
+  keys.push_back(made.record);
+  WEFT_RETURN_IF_ERROR(identity::WriteSecretFile(flags.file, identity::FormatKeyFile(keys)));
+  fmt::print("{}\n", made.text);
+  fmt::print(stderr, "key {} ({}) is in {}; the secret above is shown this once\n", made.record.id,
+             made.record.name, flags.file);
+  return 0;
+}
+
 void AddConnectionFlags(CLI::App* command, KeysFlags& flags) {
   command->add_option("--home", flags.home, "state directory (default: $WEFT_HOME, else .weft)");
   command->add_option("--address", flags.address, "the gateway's gRPC address");
   command->add_option("--key-file", flags.key_file, "file with an admin key");
+}
+
+void AddKeyFlags(CLI::App* command, KeysFlags& flags) {
+  command->add_option("--name", flags.name, "what the key is for")->required();
+  command->add_option("--tenant", flags.tenant, "whose it is (default: default)");
+  command->add_option("--role", flags.role, "admin or developer (default: developer)")
+      ->check(CLI::IsMember({"admin", "developer"}));
+  command->add_option("--requests-per-minute", flags.requests_per_minute, "its rate (default: 60)")
+      ->check(CLI::Range(1u, 100'000'000u));
+  command->add_option("--expires-in-days", flags.expires_in_days, "0: never")
+      ->check(CLI::Range(0, 36500));
 }
 
 }  // namespace
@@ -162,17 +209,18 @@ void AddKeysCommands(CLI::App& app, Commands& commands) {
   keys->require_subcommand(1);
 
   auto* create = keys->add_subcommand("create", "make a key and print its secret");
-  create->add_option("--name", flags->name, "what the key is for")->required();
-  create->add_option("--tenant", flags->tenant, "whose it is (default: default)");
-  create->add_option("--role", flags->role, "admin or developer (default: developer)")
-      ->check(CLI::IsMember({"admin", "developer"}));
-  create->add_option("--requests-per-minute", flags->requests_per_minute, "its rate (default: 60)")
-      ->check(CLI::Range(1u, 100'000'000u));
-  create->add_option("--expires-in-days", flags->expires_in_days, "0: never")
-      ->check(CLI::Range(0, 36500));
+  AddKeyFlags(create, *flags);
   create->add_flag("--json", flags->json, "print the whole key as JSON");
   AddConnectionFlags(create, *flags);
   commands.push_back({create, [flags] { return Create(*flags); }});
+
+  auto* generate = keys->add_subcommand(
+      "generate", "add a new key to a file for gateway.keys_file, and print its secret");
+  AddKeyFlags(generate, *flags);
+  generate->add_option("--file", flags->file, "the file; made when it is not there")->required();
+  generate->add_option("--pepper-file", flags->pepper_file,
+                       "file with gateway.key_pepper (default: no pepper)");
+  commands.push_back({generate, [flags] { return Generate(*flags); }});
 
   auto* list = keys->add_subcommand("list", "show all keys, without their secrets");
   list->add_option("--tenant", flags->tenant, "only this tenant's");

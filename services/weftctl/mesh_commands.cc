@@ -16,11 +16,11 @@
 #include <thread>
 
 #include "libs/base/status.h"
+#include "libs/http/probe.h"
 #include "services/weftctl/commands.h"
 #include "services/weftctl/supervise/lock_file.h"
 #include "services/weftctl/supervise/mesh_plan.h"
 #include "services/weftctl/supervise/ports.h"
-#include "services/weftctl/supervise/probe.h"
 #include "services/weftctl/supervise/state.h"
 
 namespace weft::ctl {
@@ -233,8 +233,8 @@ absl::StatusOr<int> Status(const std::string& home_flag, bool as_json, bool quie
   }
   for (supervise::ServiceStatus& service : state->services) {
     if (service.state != "ready" || service.admin_port == 0) continue;
-    const auto answer = supervise::HttpGet(service.admin_host, service.admin_port, "/ready",
-                                           std::chrono::milliseconds(500));
+    const auto answer = http::HttpGet(service.admin_host, service.admin_port, "/ready",
+                                      std::chrono::milliseconds(500));
     if (answer.status != 200) service.state = answer.status == 0 ? "no answer" : "not ready";
   }
   if (as_json) {

@@ -230,3 +230,39 @@ def test_a_bad_configuration_starts_nothing(tmp_path, weftctl):
     assert done.returncode == 2
     assert "bad.yaml:2" in done.stderr and "did you mean 'database'" in done.stderr
     assert not (tmp_path / "home/logs/gateway.log").exists()
+
+
+def test_several_gateways_share_the_keys_of_a_file(fresh_mesh, tmp_path, weftctl):
+    file = tmp_path / "keys.json"
+    admin = weftctl("keys", "generate", "--name", "first", "--role", "admin", "--file", file).stdout.strip()
+    user = weftctl("keys", "generate", "--name", "ci", "--tenant", "a", "--requests-per-minute", 100, "--file", file).stdout.strip()
+    assert file.stat().st_mode & 0o077 == 0
+    assert admin not in file.read_text() and user not in file.read_text()
+    for _ in range(2):  # each with a database of its own
+        mesh = fresh_mesh(workers=1, extra={"gateway": {"keys_file": str(file)}})
+        with mesh.client(headers={"Authorization": f"Bearer {user}"}) as client:
+            assert client.get("/v1/models").status_code == 200
+            assert client.get("/v1/keys").status_code == 403
+        with mesh.client(headers={"Authorization": f"Bearer {admin}"}) as client:
+            listed = {key["name"]: key for key in client.get("/v1/keys").json()["data"]}
+            assert listed["ci"]["tenant"] == "a" and listed["ci"]["requests_per_minute"] == 100
+            refused = client.delete(f"/v1/keys/{listed['ci']['id']}")
+            assert refused.status_code >= 400
+        mesh.stop(expect_clean=True)
+
+
+def test_a_bad_keys_file_is_named_and_nothing_starts(fresh_mesh, tmp_path):
+    file = tmp_path / "keys.json"
+    file.write_text('{"keys": [{"id": "x"}]}')
+    with pytest.raises(RuntimeError, match=r"keys\[0\]"):
+        fresh_mesh(workers=1, extra={"gateway": {"keys_file": str(file)}})
+
+
+def test_every_service_answers_its_own_healthcheck(mesh):
+    for binary in BINARIES:
+        command = [BIN / binary, "--config", mesh.config_file, "--healthcheck"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, (binary, done.stderr)
+        done = subprocess.run([*command[:-1], "--healthcheck=http://127.0.0.1:1/health"], capture_output=True, text=True,
+                              timeout=30)
+        assert done.returncode == 1 and "does not answer" in done.stderr

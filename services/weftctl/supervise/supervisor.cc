@@ -17,9 +17,9 @@
 
 #include "libs/base/clock.h"
 #include "libs/base/status.h"
+#include "libs/http/probe.h"
 #include "services/weftctl/supervise/backoff.h"
 #include "services/weftctl/supervise/log_pipe.h"
-#include "services/weftctl/supervise/probe.h"
 
 namespace weft::supervise {
 namespace {
@@ -259,7 +259,8 @@ void Supervisor::CheckReadiness() {
     const ServiceSpec& spec = service->spec;
     service->ready =
         spec.admin_port == 0 ||
-        HttpGet(spec.admin_host, spec.admin_port, spec.ready_path, kProbeTimeout).status == 200;
+        http::HttpGet(spec.admin_host, spec.admin_port, spec.ready_path, kProbeTimeout).status ==
+            200;
     service->next_probe = SteadyClock::now() + kProbeEvery;
     if (service->ready) {
       service->log.Note(
@@ -276,7 +277,8 @@ void Supervisor::CheckLiveness() {
     service->next_probe = SteadyClock::now() + kLivenessEvery;
     if (spec.admin_port == 0 || spec.live_path.empty()) continue;
     const bool unhealthy =
-        HttpGet(spec.admin_host, spec.admin_port, spec.live_path, kProbeTimeout).status == 503;
+        http::HttpGet(spec.admin_host, spec.admin_port, spec.live_path, kProbeTimeout).status ==
+        503;
     service->unhealthy = unhealthy ? service->unhealthy + 1 : 0;
     if (service->unhealthy < kUnhealthyToKill) continue;
     service->unhealthy = 0;

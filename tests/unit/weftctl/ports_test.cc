@@ -7,7 +7,6 @@
 
 #include "libs/base/status.h"
 #include "services/weftctl/supervise/lock_file.h"
-#include "services/weftctl/supervise/probe.h"
 #include "tests/support/catch.h"
 
 namespace weft::supervise {
@@ -48,13 +47,6 @@ TEST_CASE("CheckPortFree accepts a free port and port 0", "[supervise]") {
   { port = Listener().port; }
   CHECK(CheckPortFree("x", "127.0.0.1", port).ok());
   CHECK(CheckPortFree("x", "127.0.0.1", 0).ok());
-}
-
-TEST_CASE("HttpGet gives up on a server that accepts and never answers", "[supervise]") {
-  Listener listener;
-  const auto start = std::chrono::steady_clock::now();
-  CHECK(HttpGet("127.0.0.1", listener.port, "/ready", std::chrono::milliseconds(100)).status == 0);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
 }
 
 TEST_CASE("LockFile lets one holder in and tells its pid to others", "[supervise]") {
