@@ -15,6 +15,7 @@ from mesh import BIN, ROOT
 
 sys.path.insert(0, str(ROOT / "helm"))
 KUBERNETES = "1.34"
+pytestmark = pytest.mark.timeout(900)  # the first test over the matrix renders it: 85 runs of helm
 
 
 # --- every combination ---
@@ -230,6 +231,9 @@ def test_gpu_pods_ask_for_gpus_and_their_nodes():
         assert pod_spec(workload)["runtimeClassName"] == "nvidia"
         assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod_spec(workload)["tolerations"]
     assert "weft-worker-cuda:" in container(large)["image"]
+    assert small["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    gateway = find(docs, "Deployment", "weft-gateway")
+    assert gateway["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     workers = config(docs, "weft-scheduler")["scheduler"]["workers"]
     assert len(workers) == 2
 

@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
+
 from chart import MATRIX, OVERLAYS, component, config, container, of_kind, render, workloads
+
+pytestmark = pytest.mark.timeout(900)  # as in test_chart.py
 
 MESH = ("gateway", "scheduler", "worker", "scanner", "collector", "test")
 

@@ -140,9 +140,3 @@ spec:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end -}}
-
-{{- /* How a Deployment is replaced: a new pod is ready before an old one goes. */ -}}
-{{- define "weft.deploymentStrategy" -}}
-type: RollingUpdate
-rollingUpdate: {maxUnavailable: 0, maxSurge: 1}
-{{- end -}}
