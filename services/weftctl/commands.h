@@ -25,7 +25,7 @@ void AddMeshCommands(CLI::App& app, Commands& commands);    // supervise, down, 
 void AddEngineCommands(CLI::App& app, Commands& commands);  // run, bench
 void AddModelCommands(CLI::App& app, Commands& commands);   // quantize, inspect
 void AddTextCommands(CLI::App& app, Commands& commands);    // tokenize, render
-void AddKeysCommands(CLI::App& app, Commands& commands);    // keys create | generate | list | revoke
+void AddKeysCommands(CLI::App& app, Commands& commands);  // keys create | generate | list | revoke
 
 // The folder of this program: where the services' binaries are too.
 std::string OwnFolder();
