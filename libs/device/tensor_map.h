@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "libs/device/number_types.h"
+
 namespace weft::gpu {
 
 // Where the 16-byte chunk c of the 128-byte line r lies: at c ^ f(r). Also what wgmma reads.
@@ -12,7 +14,7 @@ enum class Swizzle : uint8_t { kNone = 0, k128 = 1, k64 = 2, k32 = 3 };
 
 // The byte offset at which the byte at `offset` of an unswizzled tile lies; both relative to a
 // 1024-byte aligned address.
-constexpr uint32_t SwizzleOffset(Swizzle swizzle, uint32_t offset) {
+WEFT_HOST_DEVICE constexpr uint32_t SwizzleOffset(Swizzle swizzle, uint32_t offset) {
   switch (swizzle) {
     case Swizzle::kNone:
       return offset;

@@ -1,7 +1,8 @@
 // Runs every case of tests/support/primitive_cases.h on GPU 0 (sm_90a) and compares with what the
 // documented layouts give; the emulator's unit test runs the same list. Prints a line for each
 // case; exits with 1 if one differs. Needs nothing but nvcc:
-//   nvcc -std=c++20 -gencode arch=compute_90a,code=sm_90a -I. tests/gpu/primitives.cu -o primitives
+//   nvcc -std=c++20 --expt-relaxed-constexpr -gencode arch=compute_90a,code=sm_90a -I.
+//     tests/gpu/primitives.cu -o primitives
 #include <cstdio>
 
 #include "tests/support/primitive_cases.h"
