@@ -45,7 +45,10 @@ function(weft_kernel_library)
     file(CONFIGURE OUTPUT "${wrapper}" CONTENT "#include \"${relative}\"\n")
     list(APPEND wrappers "${wrapper}")
   endforeach()
-  weft_library(NAME ${A_NAME}_emulated HDRS ${A_HDRS} SRCS ${wrappers} DEPS ${A_DEPS} weft::simt)
+  weft_library(NAME ${A_NAME}_emulated HDRS ${A_HDRS} SRCS ${wrappers} DEPS ${A_DEPS} weft::simt
+               weft::emulated_device)
+  # `#pragma unroll` is nvcc's.
+  target_compile_options(weft_${A_NAME}_emulated PRIVATE -Wno-unknown-pragmas)
   if(WEFT_CUDA)
     add_library(weft_${A_NAME}_cuda STATIC ${A_SRCS} ${A_HDRS})
     target_include_directories(weft_${A_NAME}_cuda PUBLIC "${CMAKE_SOURCE_DIR}")

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "libs/base/status.h"
+#include "libs/device/simt/memory.h"
 
 namespace weft {
 namespace {
@@ -34,9 +35,6 @@ EmulatedStream& Of(StreamHandle stream) { return *reinterpret_cast<EmulatedStrea
 EmulatedEvent& Of(EventHandle event) { return *reinterpret_cast<EmulatedEvent*>(event); }
 EmulatedGraph& Of(GraphHandle graph) { return *reinterpret_cast<EmulatedGraph*>(graph); }
 
-// What fresh memory holds: a float of it is -1.5e-36 or so, an index is far out of any range.
-constexpr int kPoison = 0x83;
-
 }  // namespace
 
 EmulatedDevice::EmulatedDevice(const Options& options) {
@@ -50,37 +48,41 @@ EmulatedDevice::EmulatedDevice(const Options& options) {
 }
 
 EmulatedDevice::~EmulatedDevice() {
-  for (const auto& [memory, block] : blocks_) std::free(const_cast<uint8_t*>(memory));
+  for (const auto& [memory, block] : blocks_) {
+    if (block.region == nullptr) std::free(const_cast<uint8_t*>(memory));
+  }
 }
 
-absl::StatusOr<uint64_t> EmulatedDevice::FreeBytes() {
-  const std::lock_guard lock(mutex_);
-  return info_.memory_bytes - used_;
-}
+absl::StatusOr<uint64_t> EmulatedDevice::FreeBytes() { return info_.memory_bytes - used_; }
 
 absl::StatusOr<void*> EmulatedDevice::Take(uint64_t bytes, bool pinned) {
-  const std::lock_guard lock(mutex_);
   if (!pinned && bytes > info_.memory_bytes - used_) {
     return ResourceExhausted("{} bytes are asked of {}, {} are free", bytes, info_.name,
                              info_.memory_bytes - used_);
   }
-  const uint64_t rounded = (bytes + 255) / 256 * 256;
-  void* memory = rounded < bytes ? nullptr : std::aligned_alloc(256, rounded == 0 ? 256 : rounded);
-  if (memory == nullptr) return ResourceExhausted("no memory for {} bytes", bytes);
-  std::memset(memory, kPoison, rounded);
-  blocks_[static_cast<const uint8_t*>(memory)] = {bytes, pinned};
-  if (!pinned) used_ += bytes;
+  Block block;
+  block.bytes = bytes;
+  void* memory = nullptr;
+  if (pinned) {
+    memory = std::aligned_alloc(256, bytes / 256 * 256 + 256);
+    if (memory == nullptr) return ResourceExhausted("no memory for {} bytes", bytes);
+  } else {
+    block.region = std::make_unique<simt::Region>(simt::Space::kGlobal, bytes,
+                                                  fmt::format("allocation {}", ++allocations_));
+    memory = block.region->data();
+    used_ += bytes;
+  }
+  blocks_[static_cast<const uint8_t*>(memory)] = std::move(block);
   return memory;
 }
 
 void EmulatedDevice::Return(void* memory, bool pinned) {
   if (memory == nullptr) return;
-  const std::lock_guard lock(mutex_);
   const auto found = blocks_.find(static_cast<const uint8_t*>(memory));
-  WEFT_CHECK(found != blocks_.end() && found->second.pinned == pinned);
+  WEFT_CHECK(found != blocks_.end() && (found->second.region == nullptr) == pinned);
   if (!pinned) used_ -= found->second.bytes;
   blocks_.erase(found);
-  std::free(memory);
+  if (pinned) std::free(memory);
 }
 
 absl::StatusOr<void*> EmulatedDevice::DoAllocate(uint64_t bytes) { return Take(bytes, false); }
@@ -88,17 +90,18 @@ void EmulatedDevice::DoFree(void* memory) { Return(memory, false); }
 absl::StatusOr<void*> EmulatedDevice::DoAllocatePinned(uint64_t bytes) { return Take(bytes, true); }
 void EmulatedDevice::DoFreePinned(void* memory) { Return(memory, true); }
 
-absl::Status EmulatedDevice::CheckRange(const void* at, uint64_t bytes, bool pinned,
-                                        const char* side) const {
-  const std::lock_guard lock(mutex_);
+absl::StatusOr<const EmulatedDevice::Block*> EmulatedDevice::Holding(const void* at, uint64_t bytes,
+                                                                     bool pinned,
+                                                                     const char* side) const {
   const auto* first = static_cast<const uint8_t*>(at);
   auto found = blocks_.upper_bound(first);
   if (found != blocks_.begin()) {
     --found;
-    const uint64_t offset = static_cast<uint64_t>(first - found->first);
+    const auto offset = static_cast<uint64_t>(first - found->first);
     const Block& block = found->second;
-    if (block.pinned == pinned && offset <= block.bytes && bytes <= block.bytes - offset) {
-      return absl::OkStatus();
+    if ((block.region == nullptr) == pinned && offset <= block.bytes &&
+        bytes <= block.bytes - offset) {
+      return &block;
     }
   }
   return InvalidArgument("{} of a copy: {} bytes at {} are not in {} memory", side, bytes,
@@ -159,10 +162,24 @@ absl::StatusOr<double> EmulatedDevice::Milliseconds(EventHandle from, EventHandl
 
 absl::Status EmulatedDevice::CopyAsync(void* to, const void* from, uint64_t bytes, CopyKind kind,
                                        StreamHandle stream) {
-  WEFT_RETURN_IF_ERROR(CheckRange(to, bytes, kind == CopyKind::kToHost, "target"));
-  WEFT_RETURN_IF_ERROR(CheckRange(from, bytes, kind == CopyKind::kToDevice, "source"));
-  Enqueue(stream, "copy", [=] {
+  const bool to_host = kind == CopyKind::kToHost;
+  const bool from_host = kind == CopyKind::kToDevice;
+  WEFT_ASSIGN_OR_RETURN(const Block* target, Holding(to, bytes, to_host, "target"));
+  WEFT_ASSIGN_OR_RETURN(const Block* source, Holding(from, bytes, from_host, "source"));
+  simt::Region* written = target->region.get();
+  simt::Region* read = source->region.get();
+  Enqueue(stream, "copy", [=]() -> absl::Status {
+    const bool complete =
+        read == nullptr ||
+        read->IsInitialised(static_cast<const unsigned char*>(from) - read->data(), bytes);
+    if (to_host && !complete) {
+      return DataLoss("{} bytes of {} go to the host, some of which nothing has written", bytes,
+                      read->name());
+    }
     std::memmove(to, from, bytes);
+    if (written != nullptr && complete) {
+      written->SetInitialised(static_cast<unsigned char*>(to) - written->data(), bytes, true);
+    }
     return absl::OkStatus();
   });
   return absl::OkStatus();
@@ -170,9 +187,11 @@ absl::Status EmulatedDevice::CopyAsync(void* to, const void* from, uint64_t byte
 
 absl::Status EmulatedDevice::FillAsync(void* to, uint8_t value, uint64_t bytes,
                                        StreamHandle stream) {
-  WEFT_RETURN_IF_ERROR(CheckRange(to, bytes, false, "target"));
+  WEFT_ASSIGN_OR_RETURN(const Block* target, Holding(to, bytes, false, "target"));
+  simt::Region* written = target->region.get();
   Enqueue(stream, "fill", [=] {
     std::memset(to, value, bytes);
+    written->SetInitialised(static_cast<unsigned char*>(to) - written->data(), bytes, true);
     return absl::OkStatus();
   });
   return absl::OkStatus();

@@ -1,19 +1,24 @@
-// A Device on this machine's CPU: kernels run under the emulator (libs/device/simt), memory is the
-// host's. Work runs when it is put on a stream, so a stream's order is the program's, except while
-// the stream captures: then it is recorded, and runs whenever the graph is launched.
+// A Device on this machine's CPU: kernels run under the emulator (libs/device/simt), which checks
+// every access to its memory. For tests; one thread uses it. Work runs when it is put on a stream,
+// so a stream's order is the program's, except while the stream captures: then it is recorded, and
+// runs whenever the graph is launched.
 //
 // It is strict where a GPU is silent: copies outside allocations, freed or foreign memory, unpinned
-// host memory and events that nobody recorded are errors.
+// host memory, copies to the host of bytes that nothing wrote and events that nobody recorded are
+// errors.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 
 #include "libs/device/device.h"
 
 namespace weft {
+
+namespace simt {
+class Region;
+}
 
 class EmulatedDevice final : public Device {
  public:
@@ -57,17 +62,18 @@ class EmulatedDevice final : public Device {
  private:
   struct Block {
     uint64_t bytes = 0;
-    bool pinned = false;
+    std::unique_ptr<simt::Region> region;  // of device memory; null: pinned
   };
   absl::StatusOr<void*> Take(uint64_t bytes, bool pinned);
   void Return(void* memory, bool pinned);
-  // OK when [at, at + bytes) lies in one live block of the kind.
-  absl::Status CheckRange(const void* at, uint64_t bytes, bool pinned, const char* side) const;
+  // The live block of the kind that holds [at, at + bytes).
+  absl::StatusOr<const Block*> Holding(const void* at, uint64_t bytes, bool pinned,
+                                       const char* side) const;
 
   DeviceInfo info_;
-  mutable std::mutex mutex_;
   std::map<const uint8_t*, Block> blocks_;
   uint64_t used_ = 0;
+  uint64_t allocations_ = 0;  // ever made, for their names
 };
 
 }  // namespace weft

@@ -40,6 +40,13 @@ TEST_CASE("A copy outside an allocation is an error that says which side", "[dev
   REQUIRE_THAT(copy(f.memory.get(), unpinned.data(), 64), ContainsSubstring("source of a copy"));
 }
 
+TEST_CASE("A copy to the host of bytes that nothing wrote is an error", "[device]") {
+  Fixture f;
+  REQUIRE(f.device.FillAsync(f.memory.get(), 0, 63, f.stream.get()).ok());
+  REQUIRE(f.device.CopyAsync(f.host(), f.memory.get(), 64, CopyKind::kToHost, f.stream.get()).ok());
+  REQUIRE(absl::IsDataLoss(f.device.Synchronize(f.stream.get())));
+}
+
 TEST_CASE("Device memory runs out with the numbers in the message", "[device]") {
   Fixture f;
   const auto more = f.device.Allocate(1 << 20);

@@ -1,0 +1,308 @@
+// See matmul_gpu.h for the mathematics and gpu_blocks.h for the formats. Dynamic shared memory, for
+// deploy/ci/check_kernels.py:
+// occupancy: SkinnyBlocksKernel<BlocksQ4_0, 1>, shared 79872
+// occupancy: SkinnyBlocksKernel<BlocksQ4_0, 2>, shared 79872
+// occupancy: SkinnyBlocksKernel<BlocksQ4_1, 1>, shared 79872
+// occupancy: SkinnyBlocksKernel<BlocksQ4_1, 2>, shared 79872
+// occupancy: SkinnyBlocksKernel<BlocksQ8_0, 1>, shared 79872
+// occupancy: SkinnyBlocksKernel<BlocksQ8_0, 2>, shared 79872
+// occupancy: SkinnyBlocksKernel<BlocksQ4_K, 1>, shared 79872
+// occupancy: SkinnyBlocksKernel<BlocksQ4_K, 2>, shared 79872
+// occupancy: SkinnyBlocksKernel<BlocksQ6_K, 1>, shared 104448
+// occupancy: SkinnyBlocksKernel<BlocksQ6_K, 2>, shared 104448
+// occupancy: SkinnyBf16Kernel<1>, shared 5120
+// occupancy: SkinnyBf16Kernel<2>, shared 10240
+#include "libs/device/ptx.h"
+#include "libs/ops/gpu_blocks.h"
+#include "libs/ops/gpu_kernel.h"
+#include "libs/ops/matmul_gpu.h"
+
+namespace weft::gpu {
+
+constexpr int kMatmulWarps = 8;
+constexpr int kMatmulThreads = kMatmulWarps * kWarp;
+constexpr int kTile = 16;                // outputs of a block
+constexpr int kColumn = 8;               // rows of x in one mma
+constexpr int kStages = 3;               // copies in flight of a warp
+constexpr uint32_t kOnes = 0x3f803f80u;  // bf16 pair
+
+// Sums of all warps, ascending, and the bias; out.
+template <int kColumns>
+WEFT_DEVICE void StoreTile(const SkinnyParams& p, const float (&sums)[kColumns][4],
+                           SharedPtr<float> parts) {
+  constexpr int kWide = kColumns * kColumn;
+  constexpr int kPitch = kTile + 4;  // 4 columns apart lie 16 banks apart: no conflict
+  const int g = Lane() / 4;
+  const int t = Lane() % 4;
+  const SharedPtr<float> own = parts + WarpId() * kWide * kPitch;
+#pragma unroll
+  for (int j = 0; j < kColumns; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      own[(j * kColumn + 2 * t + i % 2) * kPitch + g + i / 2 * 8] = sums[j][i];
+    }
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < kWide * kTile; i += kMatmulThreads) {
+    // A warp reads as the warps wrote: eight outputs of four columns, two apart.
+    const int column = i / 128 * kColumn + i / 8 % 4 * 2 + i / 64 % 2;
+    const int n = i % 8 + i / 32 % 2 * 8;
+    const int64_t output = static_cast<int64_t>(blockIdx.x) * kTile + n;
+    const int row = static_cast<int>(blockIdx.y) * kWide + column;
+    if (output >= p.outputs || row >= p.rows) continue;
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < kMatmulWarps; ++w) sum += parts[(w * kWide + column) * kPitch + n];
+    if (p.bias != nullptr) sum += GlobalPtr<const float>(p.bias)[output];
+    GlobalPtr<float>(p.out)[row * p.outputs + output] = sum;
+  }
+}
+
+// x[row][k] on, four elements, as mma's b registers of gpu_blocks.h's order; zero beyond the rows.
+WEFT_DEVICE uint2 XQuad(GlobalPtr<const uint16_t> x, bool there) {
+  return there ? PtrCast<const uint2>(x)[0] : make_uint2(0, 0);
+}
+WEFT_DEVICE void XPair(uint2 quad, uint32_t (&b)[2]) {
+  b[0] = __byte_perm(quad.x, quad.y, 0x5410);
+  b[1] = __byte_perm(quad.x, quad.y, 0x7632);
+}
+
+template <typename F>
+struct Staging {
+  static constexpr int kBytes = F::kSlice / F::kBlock * F::kBytes;  // of one output's slice
+  // Copies are of 16 bytes, in pairs of a whole sector; a slice may begin and end inside one.
+  static constexpr int kChunks = (kBytes + 31 + 31) / 32 * 2;
+  // An odd number of 16 bytes: eight outputs' words lie in different banks.
+  static constexpr int kPitch = (kChunks % 2 == 1 ? kChunks : kChunks + 1) * 16;
+  static constexpr int kStageBytes = kTile * kPitch;
+};
+
+// Weights of blocks. Each warp copies its own slices to shared memory, three ahead.
+template <typename F, int kColumns>
+WEFT_KERNEL(kMatmulThreads, kColumns == 1 ? F::kResident : 1)
+void SkinnyBlocksKernel(const SkinnyParams p) {
+  using S = Staging<F>;
+  constexpr int kGroups = F::kSlice / 32;
+  WEFT_DYNAMIC_SHARED(uint8_t, shared);
+  const int lane = Lane();
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const int64_t first_output = static_cast<int64_t>(blockIdx.x) * kTile;
+  const GlobalPtr<const uint8_t> weights(p.weights);
+  const GlobalPtr<const uint16_t> x(p.x);
+  const SharedPtr<uint8_t> own = shared + WarpId() * kStages * S::kStageBytes;
+  const int slices = static_cast<int>((p.cols + F::kSlice - 1) / F::kSlice);
+  const int64_t end = p.outputs * p.row_bytes;
+
+  // Where a slice of the tile's output lies.
+  const auto offset_of = [&](int output, int slice) {
+    const int64_t last = p.outputs - 1;
+    const int64_t n = first_output + output < last ? first_output + output : last;
+    return n * p.row_bytes + static_cast<int64_t>(slice) * S::kBytes;
+  };
+  const auto copy = [&](int slice, int stage) {
+    if (slice < slices) {
+      for (int i = lane; i < kTile * S::kChunks; i += kWarp) {
+        const int output = i / S::kChunks;
+        const int chunk = i % S::kChunks;
+        const int64_t from = offset_of(output, slice) / 32 * 32 + 16 * chunk;
+        const int64_t row_end = offset_of(output, 0) + p.row_bytes;
+        const int64_t needed = offset_of(output, slice) + S::kBytes;
+        if (from >= needed || from >= row_end) continue;
+        const int bytes = end - from < 16 ? static_cast<int>(end - from) : 16;
+        CopyAsyncZeroFill<16>(own + stage * S::kStageBytes + output * S::kPitch + 16 * chunk,
+                              weights + from, bytes);
+      }
+    }
+    CopyAsyncCommit();
+  };
+
+  float sums[kColumns][4] = {};
+#pragma unroll
+  for (int s = 0; s < kStages - 1; ++s) copy(WarpId() + s * kMatmulWarps, s);
+  int stage = 0;
+  for (int slice = WarpId(); slice < slices; slice += kMatmulWarps) {
+    const int left = static_cast<int>(p.cols) - slice * F::kSlice;
+    const int groups = left < F::kSlice ? left / 32 : kGroups;
+    // x of the whole slice: its latency passes while the weights arrive.
+    uint2 quads[kColumns][kGroups][2];
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+      const int row = (static_cast<int>(blockIdx.y) * kColumns + j) * kColumn + g;
+      const GlobalPtr<const uint16_t> at =
+          x + static_cast<int64_t>(row) * p.cols + slice * F::kSlice + 4 * t;
+#pragma unroll
+      for (int i = 0; i < kGroups; ++i) {
+        const bool there = row < p.rows && i < groups;
+        quads[j][i][0] = XQuad(at + 32 * i, there);
+        quads[j][i][1] = XQuad(at + 32 * i + 16, there);
+      }
+    }
+    copy(slice + (kStages - 1) * kMatmulWarps, (stage + kStages - 1) % kStages);
+    CopyAsyncWait<kStages - 1>();
+    __syncwarp();
+    const SharedPtr<const uint8_t> tile = own + stage * S::kStageBytes;
+    const SharedPtr<const uint8_t> low =
+        tile + g * S::kPitch + static_cast<int>(offset_of(g, slice) % 32);
+    const SharedPtr<const uint8_t> high =
+        tile + (g + 8) * S::kPitch + static_cast<int>(offset_of(g + 8, slice) % 32);
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      if (i >= groups) break;
+      constexpr int kPerBlock = F::kBlock / 32;
+      const int at = i / kPerBlock * F::kBytes;
+      uint32_t c[4], d[4];
+      F::Codes(low + at, i % kPerBlock, t, c);
+      F::Codes(high + at, i % kPerBlock, t, d);
+      const BlockScales s = F::Scales(low + at, i % kPerBlock);
+      const BlockScales u = F::Scales(high + at, i % kPerBlock);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const uint32_t a[4] = {c[2 * h], d[2 * h], c[2 * h + 1], d[2 * h + 1]};
+#pragma unroll
+        for (int j = 0; j < kColumns; ++j) {
+          uint32_t b[2];
+          XPair(quads[j][i][h], b);
+          float dot[4] = {};
+          MmaBf16(dot, a, b);
+          float all[4] = {};
+          if constexpr (F::kBiased) {
+            const uint32_t ones[4] = {kOnes, kOnes, kOnes, kOnes};
+            MmaBf16(all, ones, b);
+          }
+#pragma unroll
+          for (int r = 0; r < 4; ++r) {
+            const BlockScales& of = r < 2 ? s : u;
+            sums[j][r] = __fmaf_rn(of.scale[h], dot[r], sums[j][r]);
+            if constexpr (F::kBiased) sums[j][r] = __fmaf_rn(of.offset[h], all[r], sums[j][r]);
+          }
+        }
+      }
+    }
+    __syncwarp();  // the stage may be overwritten now
+    stage = (stage + 1) % kStages;
+  }
+  CopyAsyncWait<0>();
+  __syncthreads();  // before the warps' sums take the place of the stages
+  StoreTile<kColumns>(p, sums, PtrCast<float>(shared));
+}
+
+// Weights of bf16, from memory to registers: a lane's 16 bytes are eight successive columns, four
+// lanes' a whole 64 bytes; x is read likewise, so that both agree on the order of K.
+template <int kColumns>
+WEFT_KERNEL(kMatmulThreads, 2)
+void SkinnyBf16Kernel(const SkinnyParams p) {
+  constexpr int kStep = 32;
+  constexpr int kUnroll = 4;
+  WEFT_DYNAMIC_SHARED(uint8_t, shared);
+  const int g = Lane() / 4;
+  const int t = Lane() % 4;
+  const int64_t first_output = static_cast<int64_t>(blockIdx.x) * kTile;
+  const int64_t last = p.outputs - 1;
+  const GlobalPtr<const uint16_t> weights =
+      PtrCast<const uint16_t>(GlobalPtr<const uint8_t>(p.weights));
+  const auto row_of = [&](int64_t n) { return weights + (n < last ? n : last) * p.cols + 8 * t; };
+  const GlobalPtr<const uint16_t> low = row_of(first_output + g);
+  const GlobalPtr<const uint16_t> high = row_of(first_output + g + 8);
+  const GlobalPtr<const uint16_t> x(p.x);
+  const int steps = static_cast<int>(p.cols / kStep);
+  float sums[kColumns][4] = {};
+  for (int step = WarpId() * kUnroll; step < steps; step += kMatmulWarps * kUnroll) {
+    uint4 c[kUnroll], d[kUnroll], v[kColumns][kUnroll];
+    const uint4 zero = make_uint4(0, 0, 0, 0);
+#pragma unroll
+    for (int i = 0; i < kUnroll; ++i) {
+      const bool there = step + i < steps;
+      const int64_t at = static_cast<int64_t>(step + i) * kStep;
+      c[i] = there ? PtrCast<const uint4>(low + at)[0] : zero;
+      d[i] = there ? PtrCast<const uint4>(high + at)[0] : zero;
+#pragma unroll
+      for (int j = 0; j < kColumns; ++j) {
+        const int row = (static_cast<int>(blockIdx.y) * kColumns + j) * kColumn + g;
+        v[j][i] = there && row < p.rows
+                      ? PtrCast<const uint4>(x + static_cast<int64_t>(row) * p.cols + at + 8 * t)[0]
+                      : zero;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kUnroll; ++i) {
+      const uint32_t first[4] = {c[i].x, d[i].x, c[i].y, d[i].y};
+      const uint32_t second[4] = {c[i].z, d[i].z, c[i].w, d[i].w};
+#pragma unroll
+      for (int j = 0; j < kColumns; ++j) {
+        const uint32_t b[2] = {v[j][i].x, v[j][i].y};
+        const uint32_t e[2] = {v[j][i].z, v[j][i].w};
+        MmaBf16(sums[j], first, b);
+        MmaBf16(sums[j], second, e);
+      }
+    }
+  }
+  StoreTile<kColumns>(p, sums, PtrCast<float>(shared));
+}
+
+namespace {
+
+template <int kColumns>
+constexpr uint32_t PartsBytes() {
+  return kMatmulWarps * kColumns * kColumn * (kTile + 4) * 4;
+}
+
+template <int kColumns>
+LaunchShape Shape(const SkinnyParams& p, uint32_t shared_bytes, const char* name) {
+  const int64_t rows = kColumns * kColumn;
+  return {dim3(static_cast<uint32_t>((p.outputs + kTile - 1) / kTile),
+               static_cast<uint32_t>((p.rows + rows - 1) / rows)),
+          kMatmulThreads, shared_bytes, name};
+}
+
+template <typename F, int kColumns>
+LaunchResult Blocks(const SkinnyParams& p, void* stream, const char* name) {
+  constexpr uint32_t kStaged = kMatmulWarps * kStages * Staging<F>::kStageBytes;
+  constexpr uint32_t kBytes = kStaged > PartsBytes<kColumns>() ? kStaged : PartsBytes<kColumns>();
+  return Run(SkinnyBlocksKernel<F, kColumns>, Shape<kColumns>(p, kBytes, name), stream, p);
+}
+
+template <int kColumns>
+LaunchResult Dispatch(DType type, const SkinnyParams& p, void* stream) {
+  switch (type) {
+    case DType::kBF16:
+      return Run(SkinnyBf16Kernel<kColumns>,
+                 Shape<kColumns>(p, PartsBytes<kColumns>(), "skinny_bf16"), stream, p);
+    case DType::kQ4_0:
+      return Blocks<BlocksQ4_0, kColumns>(p, stream, "skinny_q4_0");
+    case DType::kQ4_1:
+      return Blocks<BlocksQ4_1, kColumns>(p, stream, "skinny_q4_1");
+    case DType::kQ8_0:
+      return Blocks<BlocksQ8_0, kColumns>(p, stream, "skinny_q8_0");
+    case DType::kQ4_K:
+      return Blocks<BlocksQ4_K, kColumns>(p, stream, "skinny_q4_k");
+    case DType::kQ6_K:
+      return Blocks<BlocksQ6_K, kColumns>(p, stream, "skinny_q6_k");
+    default:
+      return {.error = "this type is not supported", .kernel = "skinny_matmul"};
+  }
+}
+
+}  // namespace
+
+bool CanMultiply(DType type) {
+  switch (type) {
+    case DType::kBF16:
+    case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kQ8_0:
+    case DType::kQ4_K:
+    case DType::kQ6_K:
+      return true;
+    default:
+      return false;
+  }
+}
+
+LaunchResult SkinnyMatmul(DType type, const SkinnyParams& p, void* stream) {
+  if (p.rows == 0 || p.outputs == 0) return {};
+  if (p.cols % 32 != 0) return {.error = "cols", .kernel = "skinny_matmul"};
+  return p.rows <= kColumn ? Dispatch<1>(type, p, stream) : Dispatch<2>(type, p, stream);
+}
+
+}  // namespace weft::gpu

@@ -1,0 +1,43 @@
+// Skinny matrix products on the GPU: out[r][n] = sum over k of x[r][k] * w[n][k] + bias[n] for a
+// few rows r, where reading the weights is the cost. They are read once per 16 rows of x, straight
+// from the file's blocks (or bf16), and multiplied by mma.sync m16n8k16: 16 outputs by 8 rows of x.
+//
+// A block computes 16 outputs. Its eight warps take slices of K in turn (warp w slices w, w + 8,
+// ..), each with its own sums; warps are added in ascending order at the end. The order of every
+// sum depends on K and the format alone, so a row's bits do not depend on its company.
+//   blocks: quantised codes are exact in bf16; per 16 or 32 columns an integer-valued dot product,
+//           then scaled in fp32. The only rounding of the input is x's, to bf16.
+//   bf16:   products are exact, sums fp32.
+//
+// A slice of 144, 136 or 210 bytes begins and ends inside a 32-byte sector, which the neighbouring
+// slice reads again, from L2: 12 to 20 % more sectors than bytes for Q4_0, Q8_0, Q4_K and Q6_K;
+// none for Q4_1 and bf16.
+//
+// Bytes: outputs * row_bytes + blocks * x + rows * outputs * 4; x (2 bytes an element) is read once
+// per block and comes from L2.
+#pragma once
+
+#include <cstdint>
+
+#include "libs/ops/gpu_launch.h"
+#include "libs/tensor/dtype.h"
+
+namespace weft::gpu {
+
+struct SkinnyParams {
+  const uint8_t* weights = nullptr;  // [outputs][row_bytes], 16-byte aligned
+  const uint16_t* x = nullptr;       // bf16 [rows, cols], 16-byte aligned
+  const float* bias = nullptr;       // [outputs] or null
+  float* out = nullptr;              // [rows, outputs]
+  int64_t outputs = 0;
+  int64_t cols = 0;  // a multiple of the type's block; of 32 for bf16
+  int64_t row_bytes = 0;
+  int32_t rows = 0;
+};
+
+// Types that SkinnyMatmul reads: BF16 Q4_0 Q4_1 Q8_0 Q4_K Q6_K.
+bool CanMultiply(DType type);
+
+LaunchResult SkinnyMatmul(DType type, const SkinnyParams& params, void* stream);
+
+}  // namespace weft::gpu

@@ -1,0 +1,106 @@
+#include "libs/ops/matmul_gpu.h"
+
+#include "tests/unit/ops/gpu/rig.h"
+
+namespace weft {
+namespace {
+
+using test::RandomFloats;
+
+constexpr DType kTypes[] = {DType::kBF16, DType::kQ4_0, DType::kQ4_1,
+                            DType::kQ8_0, DType::kQ4_K, DType::kQ6_K};
+
+struct Product {
+  Product(DType type, int64_t outputs, int64_t cols, size_t rows)
+      : weight(type, outputs, cols, 7),
+        x(test::ToBf16(RandomFloats(rows * static_cast<size_t>(cols), 8))),
+        bias(RandomFloats(static_cast<size_t>(outputs), 9)) {}
+
+  // Of the first `rows` rows.
+  std::vector<float> OnGpu(size_t rows) {
+    const Weight& w = weight.weight;
+    const auto bytes = rig.Put(weight.bytes);
+    const auto gpu_x =
+        rig.Put(std::vector<uint16_t>(x.begin(), x.begin() + static_cast<int64_t>(rows) * w.cols));
+    const auto gpu_bias = rig.Put(bias);
+    const auto out = rig.Room<float>(rows * static_cast<size_t>(w.rows));
+    rig.Run(gpu::SkinnyMatmul(w.type,
+                              {.weights = bytes.get(),
+                               .x = gpu_x.get(),
+                               .bias = gpu_bias.get(),
+                               .out = out.get(),
+                               .outputs = w.rows,
+                               .cols = w.cols,
+                               .row_bytes = static_cast<int64_t>(*BytesFor(w.type, w.cols)),
+                               .rows = static_cast<int32_t>(rows)},
+                              rig.stream()));
+    return rig.Get(out);
+  }
+
+  std::vector<float> OnRef(size_t rows) {
+    std::vector<float> values = test::FromBf16(x);
+    std::vector<float> out(rows * static_cast<size_t>(weight.weight.rows));
+    test::RefContext ref;
+    const LinearArgs::Output output{&weight.weight, out.data(), bias.data()};
+    LinearArgs args{.input = {}, .rows = static_cast<int64_t>(rows), .outputs = {&output, 1}};
+    args.input.data = values.data();
+    args.input.width = weight.weight.cols;
+    RefOps().linear(args, ref.context);
+    return out;
+  }
+
+  test::Rig rig;
+  test::RawWeight weight;
+  std::vector<uint16_t> x;
+  std::vector<float> bias;
+};
+
+TEST_CASE("Skinny products of every weight format are the oracle's", "[gpu][matmul]") {
+  for (const DType type : kTypes) {
+    const int64_t block = std::max<int64_t>(32, BlockSize(type));
+    for (const int64_t cols : {block, 9 * block, int64_t{2048} + block}) {
+      INFO(Name(type) << " [37, " << cols << "]");
+      Product product(type, 37, cols, 3);
+      REQUIRE(test::RelativeError(product.OnGpu(3), product.OnRef(3)) < 1e-5);
+    }
+  }
+}
+
+TEST_CASE("A row's product has the same bits in every batch", "[gpu][matmul]") {
+  for (const DType type : kTypes) {
+    INFO(Name(type));
+    constexpr size_t kMost = 18;
+    constexpr size_t kOutputs = 24;
+    Product product(type, kOutputs, 768, kMost);
+    const std::vector<float> all = product.OnGpu(kMost);
+    for (const size_t rows : {1, 8, 9, 16}) {
+      const std::vector<float> some = product.OnGpu(rows);
+      REQUIRE(std::memcmp(some.data(), all.data(), rows * kOutputs * 4) == 0);
+    }
+  }
+}
+
+// Of the sectors read, the share that was needed: see matmul_gpu.h.
+double LeastCoalescing(DType type) {
+  switch (type) {
+    case DType::kQ4_0:
+    case DType::kQ4_K:
+    case DType::kQ8_0:
+    case DType::kQ6_K:
+      return 0.8;
+    default:
+      return 0.95;
+  }
+}
+
+TEST_CASE("Weights are read in whole sectors and without bank conflicts", "[gpu][matmul]") {
+  for (const DType type : kTypes) {
+    INFO(Name(type));
+    Product product(type, 32, 4096, 1);
+    (void)product.OnGpu(1);
+    test::RequireCost(LeastCoalescing(type));
+  }
+}
+
+}  // namespace
+}  // namespace weft
