@@ -119,6 +119,7 @@ void Attentions(const cpu::Kernels& kernels) {
   std::vector<uint16_t> cache(kTokens * kDim, 0x3555);
   std::vector<int32_t> table;
   for (int32_t i = 0; i < kTokens / 64; ++i) table.push_back(i);
+  const auto* pages = reinterpret_cast<const uint8_t*>(cache.data());
   for (const int32_t rows : {1, 32}) {
     Rows q(rows, kGroup * kDim);
     std::vector<float> out(q.values.size());
@@ -139,10 +140,13 @@ void Attentions(const cpu::Kernels& kernels) {
                                 .scale = 0.125f,
                                 .softcap = 0,
                                 .window = 0,
-                                .k_cache = cache.data(),
-                                .v_cache = cache.data(),
-                                .k_page_stride = 64 * kDim,
-                                .v_page_stride = 64 * kDim,
+                                .kv = KvElement::kHalf,
+                                .k_cache = pages,
+                                .v_cache = pages,
+                                .k_scales = nullptr,
+                                .v_scales = nullptr,
+                                .k_page_stride = 2 * 64 * kDim,
+                                .v_page_stride = 2 * 64 * kDim,
                                 .block_table = table.data(),
                                 .block_tokens = 64,
                                 .scratch = scratch.data()});

@@ -99,6 +99,9 @@ absl::StatusOr<BenchResult> RunBench(const std::string& model_path, const BenchO
   WEFT_RETURN_IF_ERROR(options.Validate());
   ModelOptions model_options;
   model_options.threads = options.threads;
+  model_options.kv_type = options.kv_type;
+  model_options.repack_cache = options.repack_cache;
+  const auto begin = Clock::Real().Now();
   WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Load(model_path, model_options));
   const Model& facts = *model;
   WEFT_RETURN_IF_ERROR(
@@ -122,6 +125,7 @@ absl::StatusOr<BenchResult> RunBench(const std::string& model_path, const BenchO
                         Engine::Create(std::move(model), engine_options));
 
   BenchResult result;
+  result.load_seconds = Seconds(Clock::Real().Now() - begin);
   result.threads = facts.threads();
   result.isa = facts.isa();
   result.model = fmt::format("{} {}", facts.config().architecture, facts.quantization());

@@ -7,6 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "libs/model/repack_cache.h"
+#include "libs/tensor/dtype.h"
+
 namespace weft::engine {
 
 struct BenchOptions {
@@ -15,6 +18,8 @@ struct BenchOptions {
   std::vector<int32_t> batches = {1, 4, 16};  // sequences decoding together
   int32_t threads = 0;                        // 0 = the model's default
   int32_t repetitions = 3;                    // the best one counts
+  DType kv_type = DType::kF16;                // of the cache
+  RepackCacheOptions repack_cache;            // of the weights
 
   absl::Status Validate() const;
 };
@@ -24,6 +29,7 @@ struct BenchResult {
     int32_t n = 0;
     double tok_s = 0.0;  // of all sequences together
   };
+  double load_seconds = 0.0;  // until the first step can begin
   double prefill_tok_s = 0.0;
   double decode_tok_s = 0.0;  // one sequence
   std::vector<Batch> batch;

@@ -73,7 +73,7 @@ class Engine::Impl {
         queue_({.max_items = options.max_waiting + static_cast<size_t>(options.max_sequences),
                 .max_items_per_key = options.max_waiting_per_key}),
         cache_({.blocks = kv_blocks, .prefix_cache = options.prefix_cache},
-               std::make_shared<kv::PrefixHasher>(model_->weights_sha256())),
+               std::make_shared<kv::PrefixHasher>(model_->numerics_class())),
         planner_({.max_sequences = options.max_sequences,
                   .token_budget = options.token_budget,
                   .block_tokens = kBlockTokens,

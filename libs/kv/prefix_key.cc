@@ -86,14 +86,14 @@ std::optional<std::vector<PrefixKey>> ParsePrefixKeys(std::string_view bytes) {
   return keys;
 }
 
-PrefixHasher::PrefixHasher(std::string weights_id, std::array<uint64_t, 2> seed_key)
-    : weights_id_(std::move(weights_id)), seed_key_(seed_key) {}
+PrefixHasher::PrefixHasher(std::string numerics_class, std::array<uint64_t, 2> seed_key)
+    : numerics_class_(std::move(numerics_class)), seed_key_(seed_key) {}
 
 PrefixKey PrefixHasher::Root(std::string_view kv_salt) const {
   // The length between them keeps ("ab", "c") and ("a", "bc") apart.
   std::string text;
-  AppendU64(weights_id_.size(), &text);
-  text += weights_id_;
+  AppendU64(numerics_class_.size(), &text);
+  text += numerics_class_;
   text += kv_salt;
   return SipHash128(seed_key_, Bytes(text));
 }

@@ -1,9 +1,12 @@
 // Keys of the prefix cache: a keyed 128-bit hash chained over groups of 64 tokens. The worker uses
 // them to find cached blocks, the scheduler to guess which worker holds a prompt's beginning.
 //
-//   root   = H(seed key, weights id, KV salt)
+//   root   = H(seed key, numerics class, KV salt)
 //   key[0] = H(seed key, root,   tokens[0, 64))
 //   key[i] = H(seed key, key[i-1], tokens[64 i, 64 i + 64))
+//
+// The numerics class (ModelInfo.numerics_class) names the weights and the type of the cache: keys
+// of an F16 cache mean nothing to one in Q8_0.
 //
 // H is SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, 2012). Keys are hints: whoever
 // reuses memory because of one compares the tokens as well.
@@ -55,8 +58,8 @@ class PrefixHasher {
   static constexpr std::array<uint64_t, 2> kDefaultSeedKey = {0x77656674'2e6b7631ULL,
                                                               0x70726566'69786573ULL};
 
-  // `weights_id` is ModelInfo.weights_sha256.
-  explicit PrefixHasher(std::string weights_id, std::array<uint64_t, 2> seed_key = kDefaultSeedKey);
+  explicit PrefixHasher(std::string numerics_class,
+                        std::array<uint64_t, 2> seed_key = kDefaultSeedKey);
 
   virtual ~PrefixHasher() = default;
 
@@ -68,7 +71,7 @@ class PrefixHasher {
                                size_t max_keys = SIZE_MAX) const;
 
  private:
-  const std::string weights_id_;
+  const std::string numerics_class_;
   const std::array<uint64_t, 2> seed_key_;
 };
 

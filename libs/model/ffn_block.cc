@@ -1,10 +1,19 @@
 #include "libs/model/ffn_block.h"
 
+#include <algorithm>
 #include <array>
 
 namespace weft {
 
 using Output = LinearArgs::Output;
+
+namespace {
+
+// Rows are independent, so tiles leave no trace in them. A tile reads the weights once, for long
+// enough that reading hides behind computing.
+constexpr int64_t kTileRows = 128;
+
+}  // namespace
 
 void FfnBlock::Add(const FfnWeights& weights, int64_t width) {
   width_ = width;
@@ -12,25 +21,35 @@ void FfnBlock::Add(const FfnWeights& weights, int64_t width) {
 }
 
 uint64_t FfnBlock::Reserve(int64_t rows) {
-  uint64_t bytes = ReserveFloats(up_, rows * width_);
-  if (config_.gated_ffn) bytes += ReserveFloats(gate_, rows * width_);
-  gated_.Reserve(rows);
+  const int64_t tile = std::min(rows, kTileRows);
+  const uint64_t bytes = config_.gated_ffn ? ReserveFloats(other_, tile * width_) : 0;
+  gated_.Reserve(tile);
   return bytes + gated_.bytes();
 }
 
 void FfnBlock::Run(const FfnWeights& weights, const Activations& input, int64_t rows, float* out) {
+  for (int64_t first = 0; first < rows; first += kTileRows) {
+    const int64_t tile = std::min(kTileRows, rows - first);
+    RunTile(weights, input.from(first), tile, out + first * config_.hidden);
+  }
+}
+
+void FfnBlock::RunTile(const FfnWeights& weights, const Activations& input, int64_t rows,
+                       float* out) {
   const bool gated = config_.gated_ffn;
+  const Activations inside = gated_.view(rows);
   const std::array<Output, 2> inner = {
-      {weights.up.To(up_), gated ? weights.gate.To(gate_) : Output()}};
+      {gated ? weights.gate.To(inside.data) : weights.up.To(inside.data),
+       gated ? weights.up.To(other_) : Output()}};
   ops_.linear({input, rows, std::span(inner).first(gated ? 2 : 1)}, context_);
   ops_.activate({.kind = config_.activation,
-                 .gate = gated ? gate_.data() : nullptr,
-                 .up = up_.data(),
+                 .gate = gated ? inside.data : nullptr,
+                 .up = gated ? other_.data() : inside.data,
                  .rows = rows,
-                 .out = gated_.view(rows)},
+                 .out = inside},
                 context_);
   const std::array<Output, 1> down = {{weights.down.To(out)}};
-  ops_.linear({gated_.view(rows), rows, down}, context_);
+  ops_.linear({inside, rows, down}, context_);
 }
 
 }  // namespace weft

@@ -27,13 +27,16 @@ class FfnBlock {
   void Run(const FfnWeights& weights, const Activations& input, int64_t rows, float* out);
 
  private:
+  void RunTile(const FfnWeights& weights, const Activations& input, int64_t rows, float* out);
+
   const ModelConfig& config_;
   const OpTable& ops_;
   OpContext& context_;
   int64_t width_ = 0;
 
-  std::vector<float> gate_, up_;  // [rows, width]
-  ActivationBuffer gated_;        // [rows, width]
+  // Of a tile: what is inside a network is several times as wide as what goes through it.
+  std::vector<float> other_;  // [tile, width]: what the gate is multiplied with
+  ActivationBuffer gated_;  // [tile, width]: the gate (without one, what is activated), then gated
 };
 
 }  // namespace weft

@@ -1,13 +1,10 @@
 #include "libs/model/gguf_source.h"
 
-#include <openssl/evp.h>
-
-#include <array>
-
 #include "libs/base/ids.h"
 #include "libs/base/mapped_file.h"
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
+#include "libs/model/sha256.h"
 
 namespace weft {
 
@@ -26,16 +23,18 @@ const Tensor* GgufSource::Find(std::string_view name) const {
 }
 
 std::string GgufSource::Sha256() const {
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> hash(EVP_MD_CTX_new(),
-                                                                     EVP_MD_CTX_free);
-  WEFT_CHECK(EVP_DigestInit_ex(hash.get(), EVP_sha256(), nullptr) == 1);
-  for (const std::string_view contents : file_->contents()) {
-    WEFT_CHECK(EVP_DigestUpdate(hash.get(), contents.data(), contents.size()) == 1);
+  // Pages that were hashed go again: a mapped file need not be in memory as a whole.
+  constexpr size_t kSlice = size_t{16} << 20;
+  weft::Sha256 hash;
+  for (std::string_view contents : file_->contents()) {
+    while (!contents.empty()) {
+      const std::string_view slice = contents.substr(0, kSlice);
+      hash.Add(slice);
+      Release(reinterpret_cast<const uint8_t*>(slice.data()), slice.size());
+      contents.remove_prefix(slice.size());
+    }
   }
-  std::array<uint8_t, 32> digest{};
-  unsigned int length = 0;
-  WEFT_CHECK(EVP_DigestFinal_ex(hash.get(), digest.data(), &length) == 1);
-  return Hex(digest);
+  return Hex(hash.Digest());
 }
 
 uint64_t GgufSource::bytes() const { return file_->file_bytes(); }

@@ -1,16 +1,15 @@
 #include "libs/model/hf_tensors.h"
 
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <new>
 
 #include "libs/base/ids.h"
 #include "libs/base/status.h"
 #include "libs/model/hf_names.h"
+#include "libs/model/sha256.h"
 
 namespace weft {
 namespace {
@@ -314,22 +313,14 @@ const Tensor* HfTensorSource::Find(std::string_view name) const {
 }
 
 std::string HfTensorSource::Sha256() const {
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
-                                                                        EVP_MD_CTX_free);
-  WEFT_CHECK(context != nullptr && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1);
-  const auto add = [&](std::string_view bytes) {
-    WEFT_CHECK(EVP_DigestUpdate(context.get(), bytes.data(), bytes.size()) == 1);
-  };
-  add(config_json_);
+  weft::Sha256 hash;
+  hash.Add(config_json_);
   for (const SafetensorsCheckpoint::Shard& shard : checkpoint_->shards()) {
     const std::string_view contents = shard.file->contents();
-    add(contents);
+    hash.Add(contents);
     Release(reinterpret_cast<const uint8_t*>(contents.data()), contents.size());
   }
-  std::array<uint8_t, 32> digest{};
-  unsigned int length = 0;
-  WEFT_CHECK(EVP_DigestFinal_ex(context.get(), digest.data(), &length) == 1);
-  return Hex(digest);
+  return Hex(hash.Digest());
 }
 
 uint64_t HfTensorSource::bytes() const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "libs/base/status.h"
+#include "libs/ops/kv_page.h"
 #include "libs/ops/weight.h"
 
 namespace weft {
@@ -44,13 +45,12 @@ uint64_t ScratchBytes(const ModelConfig& config, const MemoryPlan& plan) {
 uint64_t MemoryNeed::total() const { return Add(Add(weights, kv), scratch); }
 
 uint64_t KvBytesPerToken(const ModelConfig& config, DType type) {
-  const uint64_t head = Positive(int64_t{config.head_dim} + config.value_dim());
-  return Multiply(Multiply(Positive(config.layers), Positive(config.kv_heads)),
-                  Multiply(head, Positive(BlockBytes(type))));
+  const int64_t head = KvHeadBytes(type, config.head_dim) + KvHeadBytes(type, config.value_dim());
+  return Multiply(Multiply(Positive(config.layers), Positive(config.kv_heads)), Positive(head));
 }
 
 MemoryNeed EstimateMemory(const ModelConfig& config, const TensorSource& tensors,
-                          const MemoryPlan& plan) {
+                          const MemoryPlan& plan, DType kv_type) {
   MemoryNeed need;
   const bool tied = tensors.Find("output.weight") == nullptr;
   for (const Tensor& tensor : tensors.tensors()) {
@@ -58,8 +58,9 @@ MemoryNeed EstimateMemory(const ModelConfig& config, const TensorSource& tensors
     if (!tied && tensor.name == "token_embd.weight") continue;
     need.weights = Add(need.weights, LoadedBytes(tensor));
   }
-  const uint64_t whole = Multiply(
-      Multiply(KvBytesPerToken(config), Positive(config.context_length)), Positive(plan.sequences));
+  const uint64_t whole =
+      Multiply(Multiply(KvBytesPerToken(config, kv_type), Positive(config.context_length)),
+               Positive(plan.sequences));
   need.kv = std::min(plan.kv_bytes, whole);
   need.scratch = ScratchBytes(config, plan);
   return need;

@@ -26,12 +26,12 @@ struct MemoryNeed {
   uint64_t total() const;  // at most UINT64_MAX
 };
 
-// Bytes of K and V of one token in all layers, with elements of `type`.
+// Bytes of K and V of one token in all layers, in a cache of `type` (kv_page.h).
 uint64_t KvBytesPerToken(const ModelConfig& config, DType type = DType::kF16);
 
 // For the fast table. Tensors of types that cannot be computed with count with their own size.
 MemoryNeed EstimateMemory(const ModelConfig& config, const TensorSource& tensors,
-                          const MemoryPlan& plan);
+                          const MemoryPlan& plan, DType kv_type = DType::kF16);
 
 // RESOURCE_EXHAUSTED with all the numbers when it does not fit.
 absl::Status CheckMemory(const MemoryNeed& need, const AvailableMemory& available);

@@ -63,9 +63,11 @@ absl::Status CheckOptions(const ModelOptions& options) {
     return InvalidArgument("context_length: expected 0 or more, found {}", options.context_length);
   }
   const bool ref = options.table == ModelOptions::Table::kRef;
-  if (options.kv_type != DType::kF16 && !(ref && options.kv_type == DType::kF32)) {
-    return InvalidArgument("kv_type: expected F16{}, found {}", ref ? " or F32" : "",
-                           Name(options.kv_type));
+  const DType kv = options.kv_type;
+  const bool known = kv == DType::kF16 || kv == DType::kBF16 || kv == DType::kQ8_0;
+  if (!known && !(ref && kv == DType::kF32)) {
+    return InvalidArgument("kv_type: expected F16, BF16{} or Q8_0, found {}", ref ? ", F32" : "",
+                           Name(kv));
   }
   return absl::OkStatus();
 }
@@ -91,7 +93,11 @@ struct Model::State {
 
   std::once_flag hashed;
   std::string sha256;
+  RepackStatus repack;
 
+  // The hash of the weights, and what was repacked, from or to the cache.
+  void Keep(const RepackCache& cache);
+  const std::string& WeightsSha256();
   absl::Status Check(const StepBatch& batch, std::span<float> logits) const;
   absl::Status CheckSequence(const StepBatch& batch, size_t index) const;
 };
@@ -123,7 +129,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   state->config = std::move(source.config);
   state->config.LimitContext(options.context_length);
   if (options.memory && !ref) {
-    const MemoryNeed need = EstimateMemory(state->config, *source.tensors, *options.memory);
+    const MemoryNeed need =
+        EstimateMemory(state->config, *source.tensors, *options.memory, options.kv_type);
     WEFT_RETURN_IF_ERROR(CheckMemory(need, ReadAvailableMemory()));
   }
   const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
@@ -136,8 +143,14 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   state->context.scratch.resize(static_cast<size_t>(threads));
   state->shape = {options.kv_type, 0, state->config.kv_heads, state->config.head_dim,
                   state->config.value_dim()};
-  WEFT_ASSIGN_OR_RETURN(state->weights, LoadWeights({*state->tensors, options.progress},
+  std::optional<RepackCache> cache;
+  if (!ref && !options.repack_cache.folder.empty() && !source.path.empty()) {
+    cache.emplace(options.repack_cache, source.path);
+  }
+  RepackCache* repacked = cache ? &*cache : nullptr;
+  WEFT_ASSIGN_OR_RETURN(state->weights, LoadWeights({*state->tensors, options.progress, repacked},
                                                     state->config, *state->table, state->context));
+  if (repacked != nullptr) state->Keep(*repacked);
   state->transformer =
       std::make_unique<Transformer>(state->config, state->weights, *state->table, state->context);
   return std::unique_ptr<Model>(new Model(std::move(state)));
@@ -147,10 +160,7 @@ const ModelConfig& Model::config() const { return state_->config; }
 
 uint64_t Model::KvBytesPerBlock(int32_t block_tokens) const {
   const State& s = *state_;
-  return static_cast<uint64_t>(s.config.layers) * static_cast<uint64_t>(s.shape.kv_heads) *
-         static_cast<uint64_t>(s.shape.head_dim + s.shape.v_dim) *
-         static_cast<uint64_t>(std::max(block_tokens, 0)) *
-         static_cast<uint64_t>(BlockBytes(s.shape.type));
+  return KvBytesPerToken(s.config, s.shape.type) * static_cast<uint64_t>(std::max(block_tokens, 0));
 }
 
 absl::Status Model::AllocateKv(int32_t blocks, int32_t block_tokens) {
@@ -176,9 +186,8 @@ absl::Status Model::AllocateKv(int32_t blocks, int32_t block_tokens) {
   s.shape.block_tokens = block_tokens;
   s.kv_blocks = blocks;
   const uint64_t layer = s.kv_pages.bytes() / static_cast<uint64_t>(s.config.layers);
-  const uint64_t k_bytes = static_cast<uint64_t>(s.shape.k_page_elements()) *
-                           static_cast<uint64_t>(blocks) *
-                           static_cast<uint64_t>(BlockBytes(s.shape.type));
+  const uint64_t k_bytes =
+      static_cast<uint64_t>(s.shape.k_page().bytes()) * static_cast<uint64_t>(blocks);
   for (int32_t i = 0; i < s.config.layers; ++i) {
     uint8_t* k = s.kv_pages.data() + layer * static_cast<uint64_t>(i);
     s.cache.push_back({k, k + k_bytes});
@@ -272,18 +281,26 @@ absl::Status Model::Forward(const StepBatch& batch, std::span<float> logits) {
 
 uint64_t Model::layer_progress() const { return state_->progress.load(std::memory_order_relaxed); }
 
-std::string Model::weights_sha256() const {
-  State& s = *state_;
-  std::call_once(s.hashed, [&s] {
-    s.sha256 = s.tensors->Sha256();
-    // The ref table computes from the source's own bytes; the other has read them all by now.
-    if (s.isa == "ref") return;
-    for (const Tensor& tensor : s.tensors->tensors()) {
-      s.tensors->Release(tensor.data, tensor.bytes);
-    }
-  });
-  return s.sha256;
+const std::string& Model::State::WeightsSha256() {
+  std::call_once(hashed, [this] { sha256 = tensors->Sha256(); });
+  return sha256;
 }
+
+void Model::State::Keep(const RepackCache& cache) {
+  using Kind = RepackStatus::Kind;
+  repack = {Kind::kMapped, "", cache.found()};
+  if (cache.complete()) {
+    std::call_once(hashed, [&] { sha256 = cache.weights_sha256(); });
+  } else {
+    const absl::Status stored = cache.Store(WeightsSha256());
+    repack.kind = stored.ok() ? Kind::kMade : Kind::kFailed;
+    if (!stored.ok()) repack.problem = stored;
+  }
+  if (repack.kind != Kind::kFailed) repack.path = cache.path();
+}
+
+std::string Model::weights_sha256() const { return state_->WeightsSha256(); }
+const Model::RepackStatus& Model::repack_status() const { return state_->repack; }
 
 std::string Model::quantization() const { return std::string(Name(state_->weights.main_type)); }
 

@@ -13,6 +13,7 @@
 
 #include "libs/model/memory.h"
 #include "libs/model/model_runner.h"
+#include "libs/model/repack_cache.h"
 #include "libs/tensor/dtype.h"
 
 namespace weft {
@@ -35,7 +36,7 @@ struct ModelOptions {
   // Threads that compute, the caller of Forward included. 0: one per available core.
   int32_t threads = 0;
 
-  // Type of cached K and V: F16, or (kRef only) F32.
+  // Type of cached K and V: F16, BF16, Q8_0 or (kRef only) F32. Half the memory of F16 in Q8_0.
   DType kv_type = DType::kF16;
 
   // Tokens a sequence may have; 0, or more than the model's own: the model's. Models with LongRoPE
@@ -45,6 +46,10 @@ struct ModelOptions {
   // When set, loading begins only if weights, KV cache and activations fit the memory that is left:
   // RESOURCE_EXHAUSTED with the numbers otherwise. kCpu only.
   std::optional<MemoryPlan> memory = std::nullopt;
+
+  // Where repacked weights are kept between starts (kCpu only). A cache that cannot be read or
+  // written never fails a load: see Model::repack_status.
+  RepackCacheOptions repack_cache = {};
 
   // Called while loading, from the loading thread, with a fraction in [0, 1]. May be empty.
   std::function<void(double)> progress = nullptr;
@@ -71,6 +76,16 @@ class Model final : public ModelRunner {
   std::string quantization() const override;
   std::string numerics_class() const override;
   uint64_t memory_bytes() const override;
+
+  // What became of ModelOptions::repack_cache: kMapped when all weights came from it, kMade when
+  // they were written to it. `problem` says why a file was not used or not written.
+  struct RepackStatus {
+    enum class Kind { kOff, kMapped, kMade, kFailed };
+    Kind kind = Kind::kOff;
+    std::string path;
+    absl::Status problem;
+  };
+  const RepackStatus& repack_status() const;
 
   // Elements of all tensors.
   uint64_t parameter_count() const;

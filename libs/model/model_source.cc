@@ -16,11 +16,13 @@ absl::StatusOr<ModelSource> ModelSource::Open(const std::string& path) {
   if (std::filesystem::is_directory(path, not_there)) {
     absl::StatusOr<ModelSource> source = FromHuggingFace(path);
     if (!source.ok()) return Annotate(source.status(), path);
+    source->path = path;
     return source;
   }
   WEFT_ASSIGN_OR_RETURN(std::shared_ptr<const GgufFile> file, GgufFile::Open(path));
   absl::StatusOr<ModelSource> source = FromGguf(std::move(file), /*mapped=*/true);
   if (!source.ok()) return Annotate(source.status(), path);
+  source->path = path;
   return source;
 }
 

@@ -16,6 +16,7 @@ class GgufFile;
 struct ModelSource {
   ModelConfig config;
   std::shared_ptr<const TensorSource> tensors;
+  std::string path;  // that it was opened from; empty: memory
 
   // A GGUF file, or a Hugging Face folder: config.json, generation_config.json if it is there, and
   // safetensors. Errors name the path.

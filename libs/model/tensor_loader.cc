@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "libs/base/status.h"
+#include "libs/model/repack_cache.h"
 
 namespace weft {
 namespace {
@@ -134,7 +135,11 @@ absl::Status TensorLoader::SplitKvB(const std::string& k, const std::string& v,
 }
 
 absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, Weight& out) {
-  WEFT_ASSIGN_OR_RETURN(out, table_.prepare(raw, name, context_));
+  RepackCache* repacked = source_.repacked;
+  if (repacked == nullptr || !repacked->Take(name, raw, out)) {
+    WEFT_ASSIGN_OR_RETURN(out, table_.prepare(raw, name, context_));
+  }
+  if (repacked != nullptr) repacked->Record(name, out);
   const uint64_t bytes = *BytesFor(raw.type, raw.rows * raw.cols);
   elements_[raw.type] += raw.rows * raw.cols;
   if (out.packed != nullptr) {

@@ -73,13 +73,22 @@ void Transformer::Forward(const StepBatch& batch, std::span<const KvLayer> cache
 }
 
 void Transformer::Embed(const StepBatch& batch) {
-  ops_.embed({.table = &weights_.embedding,
-              .tokens = batch.tokens,
-              .scale = config_.embedding_scale,
-              .position_table = config_.learned_positions ? &weights_.positions : nullptr,
-              .positions = batch.positions,
-              .out = x_.data()},
-             context_);
+  const std::span<const int32_t> tokens = batch.tokens;
+  const std::span<const int32_t> positions = batch.positions;
+  for (size_t first = 0; first < tokens.size(); first += kEmbeddedRows) {
+    const size_t rows = std::min<size_t>(kEmbeddedRows, tokens.size() - first);
+    ops_.embed({.table = &weights_.embedding,
+                .tokens = tokens.subspan(first, rows),
+                .scale = config_.embedding_scale,
+                .position_table = config_.learned_positions ? &weights_.positions : nullptr,
+                .positions = positions.subspan(first, rows),
+                .out = x_.data() + static_cast<int64_t>(first) * config_.hidden},
+               context_);
+    embedded_rows_ += static_cast<int64_t>(rows);
+    if (embedded_rows_ < kEmbeddedRows) continue;
+    weights_.release_embedding();
+    embedded_rows_ = 0;
+  }
 }
 
 void Transformer::AddNorm(const NormVectors* before, const NormVectors& norm, int64_t rows) {

@@ -38,6 +38,10 @@ class Transformer {
  private:
   void Reserve(int64_t rows);
   void Embed(const StepBatch& batch);
+  // The source's pages of the embedding are given back after so many rows: a row touches 64 KB
+  // (the kernel maps the pages around it too), and the whole table is often a fifth of a small
+  // model, which the repacked output holds once more.
+  static constexpr int64_t kEmbeddedRows = 64;
   // delta_ = the feed-forward half of normed_.
   void Ffn(int32_t index, int64_t rows);
   void Layer(int32_t index, const KvLayer& cache, const StepView& step);
@@ -57,6 +61,7 @@ class Transformer {
   FfnBlock shared_experts_;
   ExpertBlock experts_;
   int64_t reserved_rows_ = 0;
+  int64_t embedded_rows_ = 0;  // since pages were given back
   std::atomic<uint64_t> scratch_bytes_{0};
 
   std::vector<float> x_;      // [rows, hidden]: the residual stream

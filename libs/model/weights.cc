@@ -220,6 +220,10 @@ absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const Model
   WEFT_RETURN_IF_ERROR(loader.Matrix(config.tied_embeddings ? "token_embd.weight" : "output.weight",
                                      config.vocab, config.hidden, weights.output));
   WEFT_RETURN_IF_ERROR(loader.NothingElse(config.architecture));
+  const Tensor& embedding = *source.tensors.Find("token_embd.weight");
+  weights.release_embedding = [&tensors = source.tensors, &embedding] {
+    tensors.Release(embedding.data, embedding.bytes);
+  };
   weights.main_type = loader.MainType();
   weights.packed_bytes = loader.packed_bytes();
   if (source.progress) source.progress(1.0);

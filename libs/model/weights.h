@@ -13,6 +13,7 @@
 
 namespace weft {
 
+class RepackCache;
 class TensorSource;
 
 // A matrix [rows, cols] and, where the family has one, its bias [rows].
@@ -77,11 +78,14 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   DType main_type = DType::kF32;  // that most elements of the matrices have
   uint64_t packed_bytes = 0;
+  // Lets the pages go that looking up rows of the embedding has brought into memory.
+  std::function<void()> release_embedding;
 };
 
 struct WeightSource {
   const TensorSource& tensors;
   std::function<void(double)> progress;  // may be empty
+  RepackCache* repacked = nullptr;       // where matrices may lie ready; null: nowhere
 };
 
 // Checks every tensor that the architecture needs for presence, shape and type, refuses ones it

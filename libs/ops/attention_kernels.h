@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "libs/ops/kernels.h"
+#include "libs/ops/kv_kernels.h"
 #include "libs/ops/vector_math.h"
 
 namespace weft::cpu {
@@ -16,10 +17,12 @@ namespace weft::cpu {
 inline constexpr int kTileTokens = 64;
 inline constexpr int kStrip = 16;
 
-template <typename S>
-class Attention {
+// Kv: what the cache holds (kv_kernels.h).
+template <typename S, typename Kv>
+class AttentionOver {
  public:
   using F = typename S::F;
+  using Element = typename Kv::Element;
 
   static void Run(const AttentionArgs& args) {
     const int queries = args.rows * args.group;
@@ -83,17 +86,28 @@ class Attention {
         const int token = begin + s * kStrip;
         if (token > last) {
           k[s] = v[s] = nullptr;
+          k_scales[s] = v_scales[s] = nullptr;
           continue;
         }
         const int64_t page = a.block_table[token / a.block_tokens];
         const int64_t offset = token % a.block_tokens;
-        k[s] = a.k_cache + page * a.k_page_stride + offset;
-        v[s] = a.v_cache + page * a.v_page_stride + offset * a.v_dim;
+        k[s] = At<Element>(a.k_cache, page * a.k_page_stride) + offset;
+        v[s] = At<Element>(a.v_cache, page * a.v_page_stride) + offset * a.v_dim;
+        if constexpr (Kv::kScaled) {
+          k_scales[s] = At<uint16_t>(a.k_scales, page * a.k_page_stride) + offset;
+          v_scales[s] = At<uint16_t>(a.v_scales, page * a.v_page_stride) + offset;
+        }
       }
     }
+    template <typename T>
+    static const T* At(const uint8_t* base, int64_t bytes) {
+      return reinterpret_cast<const T*>(base + bytes);
+    }
     const AttentionArgs& args;
-    const uint16_t* k[kTileTokens / kStrip];  // [head_dim, block_tokens]
-    const uint16_t* v[kTileTokens / kStrip];  // [16 tokens, v_dim]
+    const Element* k[kTileTokens / kStrip];          // [head_dim, block_tokens]
+    const Element* v[kTileTokens / kStrip];          // [16 tokens, v_dim]
+    const uint16_t* k_scales[kTileTokens / kStrip];  // [groups, block_tokens]
+    const uint16_t* v_scales[kTileTokens / kStrip];
   };
 
   static void Queries(const Tile& tile, int first, int end, Seen seen, float* sums, float* largest,
@@ -194,17 +208,33 @@ class Attention {
       for (int n = 0; n < N; ++n) acc[i][n] = S::Set1(0.0f);
     }
     const int64_t step = tile.args.block_tokens;
-    const uint16_t* k[N];
+    const Element* k[N];
     for (int n = 0; n < N; ++n) k[n] = tile.k[strip + n];
-    for (int d = 0; d < tile.args.head_dim; ++d) {
-      F keys[N];
+    const int dim = tile.args.head_dim;
+    // One group where there are no scales.
+    const int group = Kv::kScaled ? kScaleGroup : dim;
+    for (int begin = 0; begin < dim; begin += group) {
+      [[maybe_unused]] F scales[N];
+      if constexpr (Kv::kScaled) {
+        for (int n = 0; n < N; ++n) {
+          scales[n] = S::LoadHalf(tile.k_scales[strip + n] + begin / kScaleGroup * step);
+        }
+      }
+      const int end = begin + group < dim ? begin + group : dim;
+      for (int d = begin; d < end; ++d) {
+        F keys[N];
 #pragma GCC unroll 2
-      for (int n = 0; n < N; ++n) keys[n] = S::LoadHalf(k[n] + d * step);
+        for (int n = 0; n < N; ++n) {
+          keys[n] = Kv::Load(k[n] + d * step);
+          // 7 bits times 11: exact.
+          if constexpr (Kv::kScaled) keys[n] = S::Mul(keys[n], scales[n]);
+        }
 #pragma GCC unroll 8
-      for (int i = 0; i < Q; ++i) {
-        const F query = S::Set1(q[i][d]);
+        for (int i = 0; i < Q; ++i) {
+          const F query = S::Set1(q[i][d]);
 #pragma GCC unroll 2
-        for (int n = 0; n < N; ++n) acc[i][n] = S::Fma(keys[n], query, acc[i][n]);
+          for (int n = 0; n < N; ++n) acc[i][n] = S::Fma(keys[n], query, acc[i][n]);
+        }
       }
     }
     for (int n = 0; n < N; ++n) {
@@ -222,6 +252,26 @@ class Attention {
   __attribute__((noinline)) static void Outputs(const Tile& tile, int d, Seen seen,
                                                 const float (&scores)[Q][kTileTokens],
                                                 const float (&rescale)[Q], float* sums) {
+    if constexpr (Kv::kScaled) {
+      // A token's scale goes into its probability: once for all elements of the group.
+      float scaled[Q][kTileTokens];
+      const int64_t at = static_cast<int64_t>(d / kScaleGroup) * tile.args.block_tokens;
+      for (int s = seen.begin / kStrip; s * kStrip < seen.end; ++s) {
+        const F scale = S::LoadHalf(tile.v_scales[s] + at);
+        for (int i = 0; i < Q; ++i) {
+          S::Store(&scaled[i][s * kStrip], S::Mul(S::Load(&scores[i][s * kStrip]), scale));
+        }
+      }
+      WeightedSums<Q, N>(tile, d, seen, scaled, rescale, sums);
+    } else {
+      WeightedSums<Q, N>(tile, d, seen, scores, rescale, sums);
+    }
+  }
+
+  template <int Q, int N>
+  __attribute__((always_inline)) static void WeightedSums(const Tile& tile, int d, Seen seen,
+                                                          const float (&scores)[Q][kTileTokens],
+                                                          const float (&rescale)[Q], float* sums) {
     const int64_t dim = tile.args.v_dim;
     F acc[Q][N];
 #pragma GCC unroll 8
@@ -233,12 +283,12 @@ class Attention {
     for (int begin = seen.begin; begin < seen.end;) {
       const int strip = begin / kStrip;
       const int end = seen.end < (strip + 1) * kStrip ? seen.end : (strip + 1) * kStrip;
-      const uint16_t* v = tile.v[strip] + (begin - strip * kStrip) * dim + d;
+      const Element* v = tile.v[strip] + (begin - strip * kStrip) * dim + d;
       for (int t = begin; t < end; ++t, v += dim) {
         // Named, not an array: GCC 12 keeps an array of two in memory here.
         static_assert(N <= 2);
-        const F low = S::LoadHalf(v);
-        const F high = N == 2 ? S::LoadHalf(v + kStrip) : low;
+        const F low = Kv::Load(v);
+        const F high = N == 2 ? Kv::Load(v + kStrip) : low;
 #pragma GCC unroll 8
         for (int i = 0; i < Q; ++i) {
           const F p = S::Set1(scores[i][t]);
@@ -252,6 +302,21 @@ class Attention {
     for (int i = 0; i < Q; ++i) {
 #pragma GCC unroll 2
       for (int n = 0; n < N; ++n) S::Store(sums + i * dim + n * kStrip, acc[i][n]);
+    }
+  }
+};
+
+template <typename S>
+class Attention {
+ public:
+  static void Run(const AttentionArgs& args) {
+    switch (args.kv) {
+      case KvElement::kHalf:
+        return AttentionOver<S, HalfKv<S>>::Run(args);
+      case KvElement::kBfloat:
+        return AttentionOver<S, BfloatKv<S>>::Run(args);
+      case KvElement::kScaledByte:
+        return AttentionOver<S, ScaledByteKv<S>>::Run(args);
     }
   }
 };

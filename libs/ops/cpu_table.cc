@@ -156,14 +156,23 @@ void Linear(const LinearArgs& args, OpContext& context) {
   });
 }
 
+KvElement ElementOf(DType type) {
+  if (type == DType::kBF16) return KvElement::kBfloat;
+  return IsScaledKv(type) ? KvElement::kScaledByte : KvElement::kHalf;
+}
+
 void RopeAndCache(const RopeAndCacheArgs& args, OpContext& context) {
   const KvShape& shape = args.shape;
+  const KvPage k_page = shape.k_page();
+  const KvPage v_page = shape.v_page();
   const int64_t q_width = static_cast<int64_t>(args.heads) * shape.head_dim;
   const int64_t k_width = static_cast<int64_t>(shape.kv_heads) * shape.head_dim;
   const int64_t v_width = static_cast<int64_t>(shape.kv_heads) * shape.v_dim;
   ForRows(args.rows, q_width + k_width + v_width, context, [&](int64_t row) {
     const int32_t slot = args.slots[static_cast<size_t>(row)];
     const int64_t page = slot / shape.block_tokens;
+    uint8_t* k_block = static_cast<uint8_t*>(args.cache.k) + page * k_page.bytes();
+    uint8_t* v_block = static_cast<uint8_t*>(args.cache.v) + page * v_page.bytes();
     context.kernels->rope_cache({
         .q = args.q + row * q_width,
         .k = args.k_head(row, 0),
@@ -182,8 +191,11 @@ void RopeAndCache(const RopeAndCacheArgs& args, OpContext& context) {
         .rope_first = args.rope_first,
         .rope_dim = args.rope_dim,
         .neighbours = args.neighbours,
-        .k_block = static_cast<uint16_t*>(args.cache.k) + page * shape.k_page_elements(),
-        .v_block = static_cast<uint16_t*>(args.cache.v) + page * shape.v_page_elements(),
+        .kv = ElementOf(shape.type),
+        .k_block = k_block,
+        .v_block = v_block,
+        .k_scales = k_block + k_page.scales_at(0),
+        .v_scales = v_block + v_page.scales_at(0),
         .block_tokens = shape.block_tokens,
         .offset = slot % shape.block_tokens,
     });
@@ -218,6 +230,10 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   }
   const auto tasks = static_cast<int64_t>(pieces.size()) * shape.kv_heads;
   const int64_t per_task = (tasks + ThreadTeam::kMaxTasks - 1) / ThreadTeam::kMaxTasks;
+  const KvPage k_page = shape.k_page();
+  const KvPage v_page = shape.v_page();
+  const auto* k_cache = static_cast<const uint8_t*>(args.cache.k);
+  const auto* v_cache = static_cast<const uint8_t*>(args.cache.v);
   context.team->ParallelFor(
       (tasks + per_task - 1) / std::max<int64_t>(per_task, 1), [&](int64_t task, int rank) {
         const int64_t end = std::min(tasks, (task + 1) * per_task);
@@ -225,7 +241,6 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
           const Piece& piece = pieces[static_cast<size_t>(i / shape.kv_heads)];
           const int64_t kv_head = i % shape.kv_heads;
           const int64_t row = piece.sequence->first_row + piece.first;
-          const int64_t page_tokens = shape.block_tokens;
           context.kernels->attention({
               .q = args.q + row * q_width + kv_head * group * shape.head_dim,
               .q_stride = q_width,
@@ -239,12 +254,13 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
               .scale = args.scale,
               .softcap = args.softcap,
               .window = args.window,
-              .k_cache = static_cast<const uint16_t*>(args.cache.k) +
-                         kv_head * shape.head_dim * page_tokens,
-              .v_cache =
-                  static_cast<const uint16_t*>(args.cache.v) + kv_head * shape.v_dim * page_tokens,
-              .k_page_stride = shape.k_page_elements(),
-              .v_page_stride = shape.v_page_elements(),
+              .kv = ElementOf(shape.type),
+              .k_cache = k_cache + k_page.elements_at(kv_head),
+              .v_cache = v_cache + v_page.elements_at(kv_head),
+              .k_scales = k_cache + k_page.scales_at(kv_head),
+              .v_scales = v_cache + v_page.scales_at(kv_head),
+              .k_page_stride = k_page.bytes(),
+              .v_page_stride = v_page.bytes(),
               .block_table = piece.sequence->block_table,
               .block_tokens = shape.block_tokens,
               .scratch = context.scratch[static_cast<size_t>(rank)].data(),

@@ -98,7 +98,7 @@ struct MatmulArgs {
   int64_t out_stride;
 };
 
-// One row's queries and keys normalised and rotated, then K and V into the cache, as halves.
+// One row's queries and keys normalised and rotated, then K and V into the cache.
 struct RopeCacheArgs {
   float* q;        // [heads * head_dim], in place
   const float* k;  // head h at k + h * k_head_stride
@@ -113,8 +113,11 @@ struct RopeCacheArgs {
   int32_t heads, kv_heads, head_dim, v_dim;
   int32_t rope_first, rope_dim;  // elements [rope_first, rope_first + rope_dim) of a head rotate
   bool neighbours;               // pairs (2i, 2i + 1), else (i, i + rope_dim / 2)
-  uint16_t* k_block;             // page: [kv_heads, head_dim, block_tokens]
-  uint16_t* v_block;             // page: [kv_heads, block_tokens, v_dim]
+  KvElement kv;                  // what the cache holds
+  uint8_t* k_block;              // page: elements [kv_heads, head_dim, block_tokens]
+  uint8_t* v_block;              // page: elements [kv_heads, block_tokens, v_dim]
+  uint8_t* k_scales;             // kScaledByte: [kv_heads, groups, block_tokens] of the page
+  uint8_t* v_scales;
   int32_t block_tokens;
   int32_t offset;  // token within the page
 };
@@ -131,11 +134,14 @@ struct AttentionArgs {
   int32_t head_dim;        // of queries and keys; multiple of 16
   int32_t v_dim;           // of values and outputs; multiple of 16
   float scale;
-  float softcap;            // scores become softcap * tanh(score / softcap); 0: they do not
-  int32_t window;           // a row sees this many tokens, itself included; 0: all
-  const uint16_t* k_cache;  // of the layer and KV head: page b at k_cache + b * k_page_stride
-  const uint16_t* v_cache;
-  int64_t k_page_stride;  // halves between pages
+  float softcap;           // scores become softcap * tanh(score / softcap); 0: they do not
+  int32_t window;          // a row sees this many tokens, itself included; 0: all
+  KvElement kv;            // what the cache holds
+  const uint8_t* k_cache;  // of the layer and KV head: page b at k_cache + b * k_page_stride
+  const uint8_t* v_cache;
+  const uint8_t* k_scales;  // kScaledByte: likewise the head's scales
+  const uint8_t* v_scales;
+  int64_t k_page_stride;  // bytes between pages
   int64_t v_page_stride;
   const int32_t* block_table;
   int32_t block_tokens;  // multiple of 16

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "libs/ops/kernels.h"
+#include "libs/ops/kv_page.h"
 #include "libs/ops/weight.h"
 #include "libs/tensor/storage.h"
 
@@ -28,25 +29,26 @@ struct Activations {
   cpu::QuantizedRows quantized;  // its stride is the step's rows; q is null when nobody needs it
 
   float* row(int64_t r) const { return data + r * width; }
+  // The same without its first rows.
+  Activations from(int64_t r) const {
+    return {row(r), width, quantized.q == nullptr ? quantized : quantized.from(r)};
+  }
 };
 
-// Pages of one layer. K: [blocks, kv_heads, head_dim, block_tokens], so that scores have tokens in
-// their lanes; V: [blocks, kv_heads, block_tokens, v_dim].
+// Pages of one layer, [blocks] of each (kv_page.h).
 struct KvLayer {
   void* k = nullptr;
   void* v = nullptr;
 };
 
 struct KvShape {
-  DType type = DType::kF16;  // F16 or (ref only) F32
+  DType type = DType::kF16;  // F16, BF16, Q8_0 or (ref only) F32
   int32_t block_tokens = 0;
   int32_t kv_heads = 0;
   int32_t head_dim = 0;
   int32_t v_dim = 0;  // of a value head; often head_dim
-  int64_t k_page_elements() const {
-    return static_cast<int64_t>(kv_heads) * head_dim * block_tokens;
-  }
-  int64_t v_page_elements() const { return static_cast<int64_t>(kv_heads) * v_dim * block_tokens; }
+  KvPage k_page() const { return {type, kv_heads, head_dim, block_tokens}; }
+  KvPage v_page() const { return {type, kv_heads, v_dim, block_tokens}; }
 };
 
 struct OpContext {
@@ -167,8 +169,8 @@ struct PagedAttentionArgs {
   Activations out;  // width heads * v_dim
 };
 
-// out = activation(gate) * up, or activation(up) when gate is null. Quantises too where `out` has
-// room.
+// out = activation(gate) * up, or activation(up) when gate is null; out may be either of them.
+// Quantises too where `out` has room.
 struct ActivateArgs {
   Activation kind = Activation::kSilu;
   const float* gate = nullptr;  // [rows, out.width]

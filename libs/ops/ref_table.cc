@@ -10,6 +10,7 @@
 #include "libs/device/thread_team.h"
 #include "libs/ops/expert_choice.h"
 #include "libs/ops/op_table.h"
+#include "libs/ops/ref_cache.h"
 #include "libs/tensor/half.h"
 
 namespace weft {
@@ -135,29 +136,11 @@ void NormAndRotate(float* head, const float* norm, const float* cos_sin,
   }
 }
 
-float LoadCached(const void* cache, DType type, int64_t index) {
-  return type == DType::kF32 ? static_cast<const float*>(cache)[index]
-                             : HalfToFloat(static_cast<const uint16_t*>(cache)[index]);
-}
-
-void StoreCached(void* cache, DType type, int64_t index, float value) {
-  if (type == DType::kF32) {
-    static_cast<float*>(cache)[index] = value;
-  } else {
-    static_cast<uint16_t*>(cache)[index] = FloatToHalf(value);
-  }
-}
-
-int64_t KIndex(const KvShape& s, int64_t page, int64_t head, int64_t d, int64_t offset) {
-  return page * s.k_page_elements() + (head * s.head_dim + d) * s.block_tokens + offset;
-}
-int64_t VIndex(const KvShape& s, int64_t page, int64_t head, int64_t d, int64_t offset) {
-  return page * s.v_page_elements() + (head * s.block_tokens + offset) * s.v_dim + d;
-}
-
 void RopeAndCache(const RopeAndCacheArgs& args, OpContext&) {
   const KvShape& shape = args.shape;
   const int32_t dim = shape.head_dim;
+  RefCache keys = RefCache::Keys(args.cache, shape);
+  RefCache values = RefCache::Values(args.cache, shape);
   std::vector<float> key(static_cast<size_t>(dim));
   for (int64_t row = 0; row < args.rows; ++row) {
     const float* cos_sin = args.cos_sin + row * args.rope_dim;
@@ -174,14 +157,8 @@ void RopeAndCache(const RopeAndCacheArgs& args, OpContext&) {
         std::copy_n(args.k_shared + row * args.k_shared_stride, dim - own, key.begin() + own);
       }
       NormAndRotate(key.data(), args.k_norm, cos_sin, args);
-      for (int32_t d = 0; d < dim; ++d) {
-        StoreCached(args.cache.k, shape.type, KIndex(shape, page, h, d, offset),
-                    key[static_cast<size_t>(d)]);
-      }
-      for (int32_t d = 0; d < shape.v_dim; ++d) {
-        StoreCached(args.cache.v, shape.type, VIndex(shape, page, h, d, offset),
-                    args.v_head(row, h)[d]);
-      }
+      keys.Store(page, h, offset, key.data());
+      values.Store(page, h, offset, args.v_head(row, h));
     }
   }
 }
@@ -194,6 +171,8 @@ void AttendRow(const PagedAttentionArgs& args, const AttentionSequence& sequence
   const int32_t dim = shape.head_dim;
   const int32_t group = args.heads / shape.kv_heads;
   const int64_t first = args.window > 0 ? std::max<int64_t>(0, tokens - args.window) : 0;
+  const RefCache keys = RefCache::Keys(args.cache, shape);
+  const RefCache values = RefCache::Values(args.cache, shape);
   scores.resize(static_cast<size_t>(tokens));
   for (int32_t head = 0; head < args.heads; ++head) {
     const float* q = args.q + (row * args.heads + head) * dim;
@@ -204,7 +183,7 @@ void AttendRow(const PagedAttentionArgs& args, const AttentionSequence& sequence
       const int64_t offset = t % shape.block_tokens;
       float sum = 0;
       for (int32_t d = 0; d < dim; ++d) {
-        sum += q[d] * LoadCached(args.cache.k, shape.type, KIndex(shape, page, kv_head, d, offset));
+        sum += q[d] * keys.Load(page, kv_head, offset, d);
       }
       const float score = SoftCap(sum * args.scale, args.softcap);
       scores[static_cast<size_t>(t)] = score;
@@ -222,8 +201,7 @@ void AttendRow(const PagedAttentionArgs& args, const AttentionSequence& sequence
       const int32_t page = sequence.block_table[t / shape.block_tokens];
       const float p = scores[static_cast<size_t>(t)] / total;
       for (int32_t d = 0; d < shape.v_dim; ++d) {
-        const int64_t index = VIndex(shape, page, kv_head, d, t % shape.block_tokens);
-        out[d] += p * LoadCached(args.cache.v, shape.type, index);
+        out[d] += p * values.Load(page, kv_head, t % shape.block_tokens, d);
       }
     }
   }

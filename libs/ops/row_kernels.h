@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "libs/ops/kernels.h"
+#include "libs/ops/kv_kernels.h"
 #include "libs/ops/vector_math.h"
 
 namespace weft::cpu {
@@ -203,26 +204,46 @@ void NormAndRotate(float* head, const float* norm, const RopeCacheArgs& args) {
   }
 }
 
-template <typename S>
-void RopeCache(const RopeCacheArgs& args) {
+template <typename S, typename Kv>
+void RopeCacheAs(const RopeCacheArgs& args) {
+  using Element = typename Kv::Element;
   const int32_t dim = args.head_dim;
   for (int32_t h = 0; h < args.heads; ++h) {
     NormAndRotate<S>(args.q + static_cast<int64_t>(h) * dim, args.q_norm, args);
   }
+  // Of one head, scales included: group g's lies at g * block_tokens.
+  const auto scales = [&](uint8_t* page, int32_t head, int32_t elements) {
+    const int64_t groups = (elements + kScaleGroup - 1) / kScaleGroup;
+    return reinterpret_cast<uint16_t*>(page) + head * groups * args.block_tokens + args.offset;
+  };
   float key[kMaxHeadDim];
-  uint16_t halves[kMaxHeadDim];
+  Element stored[kMaxHeadDim];
   const int32_t own = args.k_shared == nullptr ? dim : args.rope_first;
   for (int32_t h = 0; h < args.kv_heads; ++h) {
     const float* k = args.k + h * args.k_head_stride;
     for (int32_t i = 0; i < own; ++i) key[i] = k[i];
     for (int32_t i = own; i < dim; ++i) key[i] = args.k_shared[i - own];
     NormAndRotate<S>(key, args.k_norm, args);
-    for (int32_t i = 0; i < dim; i += 16) S::StoreHalf(halves + i, S::Load(key + i));
-    uint16_t* to = args.k_block + static_cast<int64_t>(h) * dim * args.block_tokens + args.offset;
-    for (int32_t i = 0; i < dim; ++i) to[static_cast<int64_t>(i) * args.block_tokens] = halves[i];
-    const float* v = args.v + h * args.v_head_stride;
-    to = args.v_block + (static_cast<int64_t>(h) * args.block_tokens + args.offset) * args.v_dim;
-    for (int32_t i = 0; i < args.v_dim; i += 16) S::StoreHalf(to + i, S::Load(v + i));
+    Kv::Store(key, dim, stored, scales(args.k_scales, h, dim), args.block_tokens);
+    Element* to = reinterpret_cast<Element*>(args.k_block) +
+                  static_cast<int64_t>(h) * dim * args.block_tokens + args.offset;
+    for (int32_t i = 0; i < dim; ++i) to[static_cast<int64_t>(i) * args.block_tokens] = stored[i];
+    to = reinterpret_cast<Element*>(args.v_block) +
+         (static_cast<int64_t>(h) * args.block_tokens + args.offset) * args.v_dim;
+    Kv::Store(args.v + h * args.v_head_stride, args.v_dim, to, scales(args.v_scales, h, args.v_dim),
+              args.block_tokens);
+  }
+}
+
+template <typename S>
+void RopeCache(const RopeCacheArgs& args) {
+  switch (args.kv) {
+    case KvElement::kHalf:
+      return RopeCacheAs<S, HalfKv<S>>(args);
+    case KvElement::kBfloat:
+      return RopeCacheAs<S, BfloatKv<S>>(args);
+    case KvElement::kScaledByte:
+      return RopeCacheAs<S, ScaledByteKv<S>>(args);
   }
 }
 

@@ -176,6 +176,12 @@ absl::StatusOr<Weight> Repack(const Weight& raw, std::string_view name, ThreadTe
   return out;
 }
 
+std::optional<cpu::Layout> PackedLayout(DType type) {
+  const absl::StatusOr<Layout> layout = LayoutFor(type, "");
+  if (!layout.ok()) return std::nullopt;
+  return *layout;
+}
+
 std::optional<uint64_t> PackedBytes(DType type, int64_t rows, int64_t cols) {
   const absl::StatusOr<Layout> layout = LayoutFor(type, "");
   if (!layout.ok() || rows < 1 || cols < 1 || cols % BlockSize(type) != 0) return std::nullopt;

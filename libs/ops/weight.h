@@ -38,6 +38,12 @@ struct Weight {
 absl::StatusOr<Weight> Repack(const Weight& raw, std::string_view name, ThreadTeam& team,
                               PageArena& arena);
 
+// Counts changes of what Repack() writes: repacked weights kept on disk are of one revision.
+inline constexpr int kRepackRevision = 1;
+
+// The layout that Repack gives weights of a type; nothing for types that it refuses.
+std::optional<cpu::Layout> PackedLayout(DType type);
+
 // Bytes of the repacked form of a matrix; nothing for types and shapes that Repack refuses.
 std::optional<uint64_t> PackedBytes(DType type, int64_t rows, int64_t cols);
 

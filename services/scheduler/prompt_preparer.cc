@@ -79,7 +79,7 @@ Prepared PreparePrompt(const LoadedTokenizer& tokenizer, const v1::Submit& submi
   }
   if (!out.error) {
     const std::vector<int32_t> ids(out.prompt_ids.begin(), out.prompt_ids.end());
-    out.prefix = kv::PrefixHasher(model.weights_sha256()).Chain(submit.kv_salt(), ids);
+    out.prefix = kv::PrefixHasher(model.numerics_class()).Chain(submit.kv_salt(), ids);
   }
   return out;
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -29,6 +30,8 @@ struct RunFlags {
   std::string prompt;
   std::string system;
   std::string isa = "auto";
+  DType kv_type = DType::kF16;
+  std::string repack_cache;
   uint32_t max_tokens = 256;
   float temperature = 0.7F;
   float top_p = 0.9F;
@@ -79,6 +82,8 @@ absl::StatusOr<int> Run(const RunFlags& flags) {
   ModelOptions model_options;
   model_options.threads = flags.threads;
   model_options.isa = flags.isa;
+  model_options.kv_type = flags.kv_type;
+  model_options.repack_cache.folder = flags.repack_cache;
   engine::EngineOptions engine_options;
   engine_options.max_sequences = 1;
   model_options.memory = MemoryPlan{.kv_bytes = engine_options.kv_bytes,
@@ -136,6 +141,8 @@ absl::StatusOr<int> Bench(const BenchFlags& flags) {
     const nlohmann::ordered_json out = {{"model", result.model},
                                         {"isa", result.isa},
                                         {"threads", result.threads},
+                                        {"kv_type", std::string(Name(flags.options.kv_type))},
+                                        {"load_seconds", result.load_seconds},
                                         {"prefill_tokens", flags.options.prefill},
                                         {"decode_tokens", flags.options.decode},
                                         {"prefill_tok_s", result.prefill_tok_s},
@@ -146,6 +153,7 @@ absl::StatusOr<int> Bench(const BenchFlags& flags) {
     return 0;
   }
   fmt::print("{} on {} with {} threads\n", result.model, result.isa, result.threads);
+  fmt::print("load    {:>8.2f} s\n", result.load_seconds);
   fmt::print("prefill {:>8.1f} tok/s  ({} tokens)\n", result.prefill_tok_s, flags.options.prefill);
   fmt::print("decode  {:>8.1f} tok/s  ({} tokens)\n", result.decode_tok_s, flags.options.decode);
   for (const auto& entry : result.batch) {
@@ -154,6 +162,18 @@ absl::StatusOr<int> Bench(const BenchFlags& flags) {
   fmt::print("peak    {:>8.1f} MiB resident\n",
              static_cast<double>(result.peak_rss_bytes) / (1024.0 * 1024.0));
   return 0;
+}
+
+void AddKvType(CLI::App* command, DType* type) {
+  const std::map<std::string, DType> types = {
+      {"f16", DType::kF16}, {"bf16", DType::kBF16}, {"q8_0", DType::kQ8_0}};
+  command->add_option("--kv-type", *type, "type of cached keys and values: f16, bf16 or q8_0")
+      ->transform(CLI::CheckedTransformer(types, CLI::ignore_case));
+}
+
+void AddRepackCache(CLI::App* command, std::string* folder) {
+  command->add_option("--repack-cache", *folder,
+                      "folder that keeps the repacked weights for the next start (default: none)");
 }
 
 }  // namespace
@@ -175,6 +195,8 @@ void AddEngineCommands(CLI::App& app, Commands& commands) {
   run->add_option("--seed", r.seed, "same seed, same text (default: drawn and printed)");
   run->add_option("--threads", r.threads, "0: one a core")->check(CLI::Range(0, 1024));
   run->add_option("--isa", r.isa, "auto, scalar, avx2, avx512, amx, neon or neon_dot");
+  AddKvType(run, &r.kv_type);
+  AddRepackCache(run, &r.repack_cache);
   run->add_flag("--quiet", r.quiet, "no statistics on stderr");
   auto* chat = run->add_flag("--chat", r.chat,
                              "through the model's chat template (the default "
@@ -192,6 +214,8 @@ void AddEngineCommands(CLI::App& app, Commands& commands) {
       ->delimiter(',');
   bench->add_option("--threads", b.threads, "0: one a core")->check(CLI::Range(0, 1024));
   bench->add_option("--repetitions", b.repetitions, "the best one counts");
+  AddKvType(bench, &b.kv_type);
+  AddRepackCache(bench, &b.repack_cache.folder);
   bench->add_flag("--json", bench_flags->json, "for programs");
   commands.push_back({bench, [bench_flags] { return Bench(*bench_flags); }});
 }

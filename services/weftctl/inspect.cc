@@ -144,7 +144,9 @@ std::string InspectionText(const InspectedModel& model, bool everything) {
                          IsSupported(type) ? "" : "  cannot be computed with"));
   }
   if (model.config.ok()) {
-    line("KV cache", fmt::format("{} bytes per token (F16)", KvBytesPerToken(*model.config)));
+    line("KV cache",
+         fmt::format("{} bytes per token (F16), {} (Q8_0)", KvBytesPerToken(*model.config),
+                     KvBytesPerToken(*model.config, DType::kQ8_0)));
     for (const int32_t context : Contexts(model.config->context_length)) {
       const MemoryNeed need = NeedAt(model, context);
       line("memory", fmt::format("{} at context {}: weights {}, KV {}, activations {}",

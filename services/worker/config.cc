@@ -48,7 +48,18 @@ void Bind(config::Binder& b, Config& c) {
              "prefill is cut into chunks so that a step takes about this long; 0 = no cutting");
   b.Bytes("kv_bytes", &c.kv_bytes, uint64_t{1} << 20, uint64_t{1} << 44,
           "memory for the KV cache of one model");
+  b.Choice<DType>("kv_type", &c.kv_type,
+                  {{"f16", DType::kF16}, {"bf16", DType::kBF16}, {"q8_0", DType::kQ8_0}},
+                  "type of cached keys and values; q8_0 takes half the memory of f16");
   b.Bool("prefix_cache", &c.prefix_cache, "keep the KV blocks of prompts for later requests");
+  b.Section("repack_cache",
+            "Weights as the kernels want them, kept on disk: the next start maps them.",
+            [&](config::Binder& r) {
+              r.Text("folder", &c.repack_cache.folder,
+                     "where they are kept, about as large as the model; empty: nowhere", 0, 4096);
+              r.Bytes("max_bytes", &c.repack_cache.max_bytes, uint64_t{1} << 20, uint64_t{1} << 44,
+                      "size of the folder; what was used longest ago is removed");
+            });
   b.Duration("lease", &c.lease, 0ms, 10min,
              "how long the sequences of a broken session are kept running");
   b.Duration("hang_timeout", &c.hang_timeout, 1s, 1h,

@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "libs/model/repack_cache.h"
 #include "libs/rpc/server.h"
+#include "libs/tensor/dtype.h"
 
 namespace weft::config {
 class Binder;
@@ -37,7 +39,9 @@ struct Config {
   int32_t token_budget = 512;
   std::chrono::milliseconds target_step{250};
   uint64_t kv_bytes = uint64_t{512} << 20;
+  DType kv_type = DType::kF16;
   bool prefix_cache = true;
+  RepackCacheOptions repack_cache;
   std::chrono::milliseconds lease{5'000};
   std::chrono::milliseconds hang_timeout{30'000};
 

@@ -23,11 +23,19 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
   ModelOptions model_options;
   model_options.isa = config.isa;
   model_options.threads = config.threads;
+  model_options.kv_type = config.kv_type;
+  model_options.repack_cache = config.repack_cache;
   model_options.progress = progress;
   model_options.memory = MemoryPlan{.kv_bytes = config.kv_bytes,
                                     .sequences = static_cast<int32_t>(config.max_sequences),
                                     .step_rows = static_cast<int32_t>(config.token_budget)};
   WEFT_ASSIGN_OR_RETURN(auto model, Model::Load(entry.path, model_options));
+  const Model::RepackStatus& repacked = model->repack_status();
+  using Kind = Model::RepackStatus::Kind;
+  host->weights_from_ = repacked.kind == Kind::kMapped ? "cache"
+                        : repacked.kind == Kind::kMade ? "repacked and kept"
+                                                       : "repacked";
+  host->cache_problem_ = repacked.problem;
   host->isa_ = model->isa();
   host->threads_ = model->threads();
 

@@ -44,6 +44,10 @@ class ModelHost final : public EnginePort {
   // What GetTokenizer ships.
   const std::string& tokenizer_bytes() const { return tokenizer_bytes_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
+  // Where the weights came from: "repacked", "repacked and kept" or "cache"; and what kept the
+  // cache (worker.repack_cache) from being used.
+  const std::string& weights_from() const { return weights_from_; }
+  const absl::Status& cache_problem() const { return cache_problem_; }
   const std::string& isa() const { return isa_; }
   int32_t threads() const { return threads_; }
   double load_seconds() const { return load_seconds_; }
@@ -54,6 +58,8 @@ class ModelHost final : public EnginePort {
   v1::ModelInfo info_;
   std::string tokenizer_bytes_;
   std::shared_ptr<const Tokenizer> tokenizer_;
+  std::string weights_from_;
+  absl::Status cache_problem_;
   std::string isa_;
   int32_t threads_ = 0;
   uint32_t kv_blocks_ = 0;

@@ -141,7 +141,11 @@ absl::StatusOr<std::vector<std::unique_ptr<ModelHost>>> LoadModels(const Config&
                          {"threads", models.back()->threads()},
                          {"memory_bytes", info.memory_bytes()},
                          {"kv_blocks", models.back()->kv_blocks()},
+                         {"weights_from", models.back()->weights_from()},
                          {"load_ms", Clock::Real().Now() - begin}});
+    if (const absl::Status& problem = models.back()->cache_problem(); !problem.ok()) {
+      kLog.Warning("repack cache not used", {{"model", info.id()}, {"error", ToString(problem)}});
+    }
   }
   return models;
 }

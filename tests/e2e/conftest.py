@@ -55,9 +55,9 @@ def stubs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def weftctl():
-    def run(*args, check=True, **options):
+    def run(*args, check=True, timeout=120, **options):
         done = subprocess.run([BIN / "weftctl", *map(str, args)], capture_output=True, text=True,
-                              timeout=120, cwd=ROOT, **options)
+                              timeout=timeout, cwd=ROOT, **options)
         assert not check or done.returncode == 0, done.stderr
         return done
 

@@ -49,6 +49,26 @@ TEST_CASE("Every weight type gives the same bits on all levels, threads, chunks 
   }
 }
 
+TEST_CASE("Every type of KV cache gives the same bits on all levels, threads, chunks and pages",
+          "[model]") {
+  TinyModel tiny;
+  tiny.type = DType::kQ8_0;
+  tiny.head_dim = 48;  // one and a half groups of a Q8_0 cache
+  const DType kv_type = GENERATE(DType::kF16, DType::kBF16, DType::kQ8_0);
+  const std::vector<int32_t> tokens = RandomTokens(150, 5);
+  const auto scalar = LoadTiny(tiny, {.isa = "scalar", .threads = 1, .kv_type = kv_type});
+  const std::vector<float> whole = LogitsInChunks(*scalar, tokens, 150, 64);  // prefill
+  for (const Isa isa : AvailableIsas()) {
+    const auto model =
+        LoadTiny(tiny, {.isa = std::string(Name(isa)), .threads = 2, .kv_type = kv_type});
+    for (const auto& [chunk, page] : {std::pair{1, 64}, {13, 16}, {64, 128}, {150, 48}}) {
+      REQUIRE(SameBits(LogitsInChunks(*model, tokens, static_cast<size_t>(chunk), page), whole));
+    }
+  }
+  REQUIRE(scalar->numerics_class().find("/kv-" + std::string(Name(kv_type)) + "/") !=
+          std::string::npos);
+}
+
 TEST_CASE("A sequence's bits do not depend on the others in its batches", "[model]") {
   TinyModel tiny;
   tiny.type = GENERATE(DType::kQ4_1, DType::kQ6_K, DType::kF16);

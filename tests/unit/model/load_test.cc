@@ -180,8 +180,8 @@ TEST_CASE("Options out of range are refused by name", "[model]") {
   RequireMentions(ErrorOf({}, {.threads = 100000}), {"threads"});
   RequireMentions(ErrorOf({}, {.isa = "sse9"}), {"isa", "sse9"});
   RequireMentions(ErrorOf({}, {.kv_type = DType::kF32}), {"kv_type"});
-  RequireMentions(ErrorOf({}, {.table = ModelOptions::Table::kRef, .kv_type = DType::kQ8_0}),
-                  {"kv_type"});
+  RequireMentions(ErrorOf({}, {.table = ModelOptions::Table::kRef, .kv_type = DType::kQ4_0}),
+                  {"kv_type", "Q4_0"});
 }
 
 TEST_CASE("A file that is not there or not a model is an error with its path", "[model]") {

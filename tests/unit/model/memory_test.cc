@@ -32,6 +32,28 @@ TEST_CASE("The estimate of the weights is what loading takes", "[model]") {
   }
 }
 
+TEST_CASE("A token of KV cache takes what its type says, and the estimate knows it", "[model]") {
+  TinyModel tiny;
+  tiny.head_dim = 48;
+  const auto file = GgufFile::FromBytes(tiny.Bytes()).value();
+  const auto config = ModelConfig::FromGguf(*file).value();
+  // Two layers of two heads of keys and values of 48 elements; a Q8_0 head has two scales.
+  for (const auto& [type, bytes] : {std::pair{DType::kF16, 2 * 2 * 2 * 96},
+                                    {DType::kBF16, 2 * 2 * 2 * 96},
+                                    {DType::kQ8_0, 2 * 2 * 2 * (48 + 4)}}) {
+    const auto wanted = static_cast<uint64_t>(bytes);
+    REQUIRE(KvBytesPerToken(config, type) == wanted);
+    const auto model = Model::Load(file, {.threads = 1, .kv_type = type}).value();
+    REQUIRE(model->KvBytesPerBlock(64) == 64 * wanted);
+    const uint64_t before = model->memory_bytes();
+    REQUIRE(model->AllocateKv(3, 64).ok());
+    REQUIRE(model->memory_bytes() - before == 3 * 64 * wanted);
+    const MemoryNeed need =
+        EstimateMemory(config, GgufSource(file, false), {.kv_bytes = UINT64_MAX}, type);
+    REQUIRE(need.kv == 512 * wanted);
+  }
+}
+
 TEST_CASE("A model that does not fit is refused before it is loaded, with the bytes", "[model]") {
   const MemoryNeed need{.weights = 700, .kv = 200, .scratch = 100};
   REQUIRE(CheckMemory(need, {.bytes = 1000}).ok());

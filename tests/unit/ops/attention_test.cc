@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <limits>
 #include <numeric>
 
 #include "tests/support/catch.h"
@@ -14,17 +17,18 @@ using test::SameBits;
 // One sequence of `tokens`, its pages in a shuffled order.
 struct Case {
   // v_dim 0: head_dim.
-  Case(int tokens, int heads, int kv_heads, int head_dim, int block_tokens, int v_dim = 0)
+  Case(int tokens, int heads, int kv_heads, int head_dim, int block_tokens, int v_dim = 0,
+       DType type = DType::kF16)
       : tokens(tokens), heads(heads) {
     if (v_dim == 0) v_dim = head_dim;
-    shape = {DType::kF16, block_tokens, kv_heads, head_dim, v_dim};
+    shape = {type, block_tokens, kv_heads, head_dim, v_dim};
     const int blocks = (tokens + block_tokens - 1) / block_tokens;
     table.resize(static_cast<size_t>(blocks));
     std::iota(table.begin(), table.end(), 0);
     std::shuffle(table.begin(), table.end(), std::mt19937(1));
-    // Unwritten cache is not a number: whatever touches it shows.
-    k.assign(static_cast<size_t>(blocks * shape.k_page_elements()), 0x7e00);
-    v.assign(static_cast<size_t>(blocks * shape.v_page_elements()), 0x7e00);
+    // Unwritten cache is not a number, its scales are not: whatever touches it shows.
+    k.assign(static_cast<size_t>(blocks * shape.k_page().bytes()), 0xff);
+    v.assign(static_cast<size_t>(blocks * shape.v_page().bytes()), 0xff);
     const auto q_width = static_cast<size_t>(heads * head_dim);
     const auto kv_width = static_cast<size_t>(kv_heads * head_dim);
     const auto n = static_cast<size_t>(tokens);
@@ -88,19 +92,22 @@ struct Case {
   bool neighbours = true;
   KvShape shape;
   std::vector<int32_t> table, slots;
-  std::vector<uint16_t> k, v;
+  std::vector<uint8_t> k, v;
   std::vector<float> queries, keys, values, cos_sin;
 };
 
+constexpr DType kKvTypes[] = {DType::kF16, DType::kBF16, DType::kQ8_0};
+
 TEST_CASE("PagedAttention agrees with the oracle for awkward shapes", "[ops]") {
+  const DType type = GENERATE(from_range(std::begin(kKvTypes), std::end(kKvTypes)));
   for (const auto& [tokens, heads, kv_heads, dim, block] : {std::tuple{1, 1, 1, 16, 16},
                                                             {63, 3, 1, 32, 64},
                                                             {64, 9, 3, 64, 64},
                                                             {65, 4, 4, 48, 16},
                                                             {150, 8, 2, 64, 32},
                                                             {200, 5, 1, 128, 48}}) {
-    Case expected_case(tokens, heads, kv_heads, dim, block);
-    Case actual_case(tokens, heads, kv_heads, dim, block);
+    Case expected_case(tokens, heads, kv_heads, dim, block, 0, type);
+    Case actual_case(tokens, heads, kv_heads, dim, block, 0, type);
     expected_case.neighbours = actual_case.neighbours = tokens % 2 == 0;
     CpuContext cpu(AvailableIsas().back(), 2);
     const std::vector<float> expected = expected_case.Run(RefOps(), cpu.context, tokens);
@@ -112,13 +119,15 @@ TEST_CASE("PagedAttention agrees with the oracle for awkward shapes", "[ops]") {
 }
 
 TEST_CASE("PagedAttention gives the same bits whatever chunk, page, thread and level", "[ops]") {
+  const DType type = GENERATE(from_range(std::begin(kKvTypes), std::end(kKvTypes)));
+  const auto make = [&](int block) { return Case(140, 6, 2, 48, block, 80, type); };
   CpuContext scalar(Isa::kScalar);
-  const std::vector<float> expected = Case(140, 6, 2, 32, 64).Run(CpuOps(), scalar.context, 140);
+  const std::vector<float> expected = make(64).Run(CpuOps(), scalar.context, 140);
   for (const Isa isa : AvailableIsas()) {
     for (const int chunk : {1, 7, 64, 65, 140}) {
       for (const int block : {16, 64, 80, 128}) {
         CpuContext cpu(isa, 1 + chunk % 3);
-        REQUIRE(SameBits(Case(140, 6, 2, 32, block).Run(CpuOps(), cpu.context, chunk), expected));
+        REQUIRE(SameBits(make(block).Run(CpuOps(), cpu.context, chunk), expected));
       }
     }
   }
@@ -161,15 +170,30 @@ TEST_CASE("PagedAttention never touches tokens before the window", "[ops]") {
 }
 
 TEST_CASE("PagedAttention never lets a later token touch an earlier one", "[ops]") {
+  const DType type = GENERATE(from_range(std::begin(kKvTypes), std::end(kKvTypes)));
   CpuContext cpu(AvailableIsas().back());
-  Case plain(100, 3, 1, 64, 64);
-  Case poisoned(100, 3, 1, 64, 64);
+  Case plain(100, 3, 1, 64, 64, 0, type);
+  Case poisoned(100, 3, 1, 64, 64, 0, type);
   // Infinite keys and values from token 70 on.
   std::fill(poisoned.keys.begin() + 70 * 64, poisoned.keys.end(), 1e9f);
   std::fill(poisoned.values.begin() + 70 * 64, poisoned.values.end(), 1e9f);
   const std::vector<float> a = plain.Run(CpuOps(), cpu.context, 100);
   const std::vector<float> b = poisoned.Run(CpuOps(), cpu.context, 100);
   REQUIRE(SameBits({a.begin(), a.begin() + 70 * 192}, {b.begin(), b.begin() + 70 * 192}));
+}
+
+TEST_CASE("A cache in Q8_0 holds finite values whatever comes in", "[ops]") {
+  for (const Isa isa : AvailableIsas()) {
+    CpuContext cpu(isa);
+    Case wild(70, 3, 1, 48, 64, 0, DType::kQ8_0);
+    wild.keys[5] = wild.values[64] = std::numeric_limits<float>::infinity();
+    wild.keys[100] = wild.values[130] = -std::numeric_limits<float>::infinity();
+    wild.keys[200] = wild.values[200] = std::numeric_limits<float>::quiet_NaN();
+    std::fill(wild.values.begin() + 480, wild.values.begin() + 960, 1e-20f);
+    wild.neighbours = false;
+    std::fill(wild.cos_sin.begin(), wild.cos_sin.end(), 1.0f);
+    for (const float out : wild.Run(CpuOps(), cpu.context, 33)) REQUIRE(std::isfinite(out));
+  }
 }
 
 }  // namespace

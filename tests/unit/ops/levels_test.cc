@@ -147,8 +147,8 @@ void AddAttention(const cpu::Kernels& kernels, BitsHashes& out) {
     Inputs inputs(static_cast<uint32_t>(s.dim));
     const KvShape shape{DType::kF16, kPage, s.kv_heads, s.dim, s.dim};
     const std::vector<int32_t> table = {2, 0, 1};
-    std::vector<uint16_t> k(3 * static_cast<size_t>(shape.k_page_elements()));
-    std::vector<uint16_t> v(3 * static_cast<size_t>(shape.v_page_elements()));
+    std::vector<uint8_t> k(3 * static_cast<size_t>(shape.k_page().bytes()));
+    std::vector<uint8_t> v(3 * static_cast<size_t>(shape.v_page().bytes()));
     const int64_t width = static_cast<int64_t>(s.heads) * s.dim;
     const int64_t kv_width = static_cast<int64_t>(s.kv_heads) * s.dim;
     std::vector<float> q = inputs.Floats(kTokens * width, 0.5f);

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "libs/ops/ref_cache.h"
 #include "tests/support/catch.h"
 #include "tests/unit/ops/op_fixture.h"
 
@@ -20,7 +21,20 @@ struct Result {
   std::vector<float> q, k, v;
 };
 
-Result Run(const OpTable& ops, OpContext& context, const Shape& s) {
+// Every element of both caches, as the oracle reads it.
+std::vector<float> Contents(const RefCache& cache, const KvPage& page, int64_t pages) {
+  std::vector<float> out;
+  for (int64_t p = 0; p < pages; ++p) {
+    for (int64_t head = 0; head < page.heads; ++head) {
+      for (int64_t token = 0; token < page.tokens; ++token) {
+        for (int64_t i = 0; i < page.dim; ++i) out.push_back(cache.Load(p, head, token, i));
+      }
+    }
+  }
+  return out;
+}
+
+Result Run(const OpTable& ops, OpContext& context, const Shape& s, DType type) {
   const auto size = [](int64_t a, int64_t b) { return static_cast<size_t>(a * b); };
   // As MLA lays them out: a head's leading key elements, then its value.
   const int own = s.shared ? s.rope_first : s.head_dim;
@@ -34,9 +48,10 @@ Result Run(const OpTable& ops, OpContext& context, const Shape& s) {
   const std::vector<float> cos_sin = RandomFloats(size(s.rows, s.rope_dim), 36);
   std::vector<int32_t> slots;
   for (int row = 0; row < s.rows; ++row) slots.push_back(row * 3);
-  const KvShape shape{DType::kF16, 16, s.kv_heads, s.head_dim, s.v_dim};
-  std::vector<uint16_t> k_pages(size(shape.k_page_elements(), (s.rows * 3 + 15) / 16));
-  std::vector<uint16_t> v_pages(size(shape.v_page_elements(), (s.rows * 3 + 15) / 16));
+  const KvShape shape{type, 16, s.kv_heads, s.head_dim, s.v_dim};
+  const int64_t pages = (s.rows * 3 + 15) / 16;
+  std::vector<uint8_t> k_pages(size(shape.k_page().bytes(), pages));
+  std::vector<uint8_t> v_pages(size(shape.v_page().bytes(), pages));
   RopeAndCacheArgs args{.q = out.q.data(),
                         .k = kv.data(),
                         .v = v.data(),
@@ -59,20 +74,21 @@ Result Run(const OpTable& ops, OpContext& context, const Shape& s) {
     args.k_shared_stride = s.rope_dim + 5;
   }
   ops.rope_and_cache(args, context);
-  for (const uint16_t half : k_pages) out.k.push_back(HalfToFloat(half));
-  for (const uint16_t half : v_pages) out.v.push_back(HalfToFloat(half));
+  out.k = Contents(RefCache::Keys(args.cache, shape), shape.k_page(), pages);
+  out.v = Contents(RefCache::Values(args.cache, shape), shape.v_page(), pages);
   return out;
 }
 
 TEST_CASE("RopeAndCache normalises, rotates and stores every layout of heads", "[ops]") {
+  const DType type = GENERATE(DType::kF16, DType::kBF16, DType::kQ8_0);
   for (const Shape& s : {Shape{3, 4, 2, 32, 32, 0, 32, false, false, true},
                          Shape{5, 3, 1, 48, 48, 0, 16, true, false, false},  // partly rotated
                          Shape{2, 2, 2, 64, 64, 0, 0, true, false, false},   // nothing rotates
                          Shape{4, 3, 3, 48, 32, 32, 16, false, true, true},  // MLA
                          Shape{7, 2, 2, 80, 16, 64, 16, false, true, false}}) {
     CpuContext scalar(Isa::kScalar);
-    const Result expected = Run(RefOps(), scalar.context, s);
-    const Result bits = Run(CpuOps(), scalar.context, s);
+    const Result expected = Run(RefOps(), scalar.context, s, type);
+    const Result bits = Run(CpuOps(), scalar.context, s, type);
     for (const auto& [a, b] :
          {std::pair{&expected.q, &bits.q}, {&expected.k, &bits.k}, {&expected.v, &bits.v}}) {
       REQUIRE(a->size() == b->size());
@@ -82,7 +98,7 @@ TEST_CASE("RopeAndCache normalises, rotates and stores every layout of heads", "
     }
     for (const Isa isa : AvailableIsas()) {
       CpuContext cpu(isa, 2);
-      const Result result = Run(CpuOps(), cpu.context, s);
+      const Result result = Run(CpuOps(), cpu.context, s, type);
       REQUIRE(SameBits(result.q, bits.q));
       REQUIRE(SameBits(result.k, bits.k));
       REQUIRE(SameBits(result.v, bits.v));
