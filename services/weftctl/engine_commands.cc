@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <iostream>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -30,7 +29,7 @@ struct RunFlags {
   std::string prompt;
   std::string system;
   std::string isa = "auto";
-  DType kv_type = DType::kF16;
+  std::string kv_type = "f16";
   std::string repack_cache;
   uint32_t max_tokens = 256;
   float temperature = 0.7F;
@@ -44,6 +43,12 @@ struct RunFlags {
   bool chat = false;
   bool quiet = false;
 };
+
+// Of a name that --kv-type takes.
+DType KvType(const std::string& name) {
+  if (name == "bf16") return DType::kBF16;
+  return name == "q8_0" ? DType::kQ8_0 : DType::kF16;
+}
 
 std::atomic<bool> interrupted{false};
 
@@ -82,7 +87,7 @@ absl::StatusOr<int> Run(const RunFlags& flags) {
   ModelOptions model_options;
   model_options.threads = flags.threads;
   model_options.isa = flags.isa;
-  model_options.kv_type = flags.kv_type;
+  model_options.kv_type = KvType(flags.kv_type);
   model_options.repack_cache.folder = flags.repack_cache;
   engine::EngineOptions engine_options;
   engine_options.max_sequences = 1;
@@ -126,13 +131,15 @@ absl::StatusOr<int> Run(const RunFlags& flags) {
 
 struct BenchFlags {
   std::string model;
+  std::string kv_type = "f16";
   engine::BenchOptions options;
   bool json = false;
 };
 
 absl::StatusOr<int> Bench(const BenchFlags& flags) {
-  WEFT_ASSIGN_OR_RETURN(const engine::BenchResult result,
-                        engine::RunBench(flags.model, flags.options));
+  engine::BenchOptions options = flags.options;
+  options.kv_type = KvType(flags.kv_type);
+  WEFT_ASSIGN_OR_RETURN(const engine::BenchResult result, engine::RunBench(flags.model, options));
   if (flags.json) {
     nlohmann::ordered_json batch = nlohmann::ordered_json::array();
     for (const auto& entry : result.batch) {
@@ -141,7 +148,7 @@ absl::StatusOr<int> Bench(const BenchFlags& flags) {
     const nlohmann::ordered_json out = {{"model", result.model},
                                         {"isa", result.isa},
                                         {"threads", result.threads},
-                                        {"kv_type", std::string(Name(flags.options.kv_type))},
+                                        {"kv_type", flags.kv_type},
                                         {"load_seconds", result.load_seconds},
                                         {"prefill_tokens", flags.options.prefill},
                                         {"decode_tokens", flags.options.decode},
@@ -164,11 +171,9 @@ absl::StatusOr<int> Bench(const BenchFlags& flags) {
   return 0;
 }
 
-void AddKvType(CLI::App* command, DType* type) {
-  const std::map<std::string, DType> types = {
-      {"f16", DType::kF16}, {"bf16", DType::kBF16}, {"q8_0", DType::kQ8_0}};
+void AddKvType(CLI::App* command, std::string* type) {
   command->add_option("--kv-type", *type, "type of cached keys and values: f16, bf16 or q8_0")
-      ->transform(CLI::CheckedTransformer(types, CLI::ignore_case));
+      ->check(CLI::IsMember({"f16", "bf16", "q8_0"}));
 }
 
 void AddRepackCache(CLI::App* command, std::string* folder) {
@@ -214,7 +219,7 @@ void AddEngineCommands(CLI::App& app, Commands& commands) {
       ->delimiter(',');
   bench->add_option("--threads", b.threads, "0: one a core")->check(CLI::Range(0, 1024));
   bench->add_option("--repetitions", b.repetitions, "the best one counts");
-  AddKvType(bench, &b.kv_type);
+  AddKvType(bench, &bench_flags->kv_type);
   AddRepackCache(bench, &b.repack_cache.folder);
   bench->add_flag("--json", bench_flags->json, "for programs");
   commands.push_back({bench, [bench_flags] { return Bench(*bench_flags); }});
