@@ -2,6 +2,7 @@
 // a template over its own Simd type: no function of it can replace another file's copy at link
 // time.
 #include "libs/ops/attention_kernels.h"
+#include "libs/ops/avx2_panel.h"
 #include "libs/ops/kernels.h"
 #include "libs/ops/matmul_kernels.h"
 #include "libs/ops/row_kernels.h"
@@ -12,7 +13,7 @@ namespace weft::cpu {
 extern const Kernels kAvx2Kernels;
 const Kernels kAvx2Kernels = {
     .isa = Isa::kAvx2,
-    .matmul = Matmul<SimdAvx2>,
+    .matmul = Avx2Matmul,
     .rms_norm = RmsNorm<SimdAvx2>,
     .add = Add<SimdAvx2>,
     .quantize = Quantize<SimdAvx2>,

@@ -107,6 +107,13 @@ struct SimdAvx2 {
             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(Load64(p + 8)))};
   }
 
+  // x, computed here: GCC would put integer sums off to where they are used, and run out of
+  // registers for what they are sums of.
+  static __m256i Now(__m256i x) {
+    asm("" : "+x"(x));
+    return x;
+  }
+
   struct Pair {
     I low, high;
   };
@@ -197,7 +204,7 @@ struct SimdAvx2 {
     return {_mm256_maddubs_epi16(w.a, x), _mm256_maddubs_epi16(w.b, x)};
   }
   static I AddWords(const I& x, const I& y) {
-    return {_mm256_add_epi16(x.a, y.a), _mm256_add_epi16(x.b, y.b)};
+    return {Now(_mm256_add_epi16(x.a, y.a)), Now(_mm256_add_epi16(x.b, y.b))};
   }
   static I Widen(const I& x) {
     const __m256i ones = _mm256_set1_epi16(1);
