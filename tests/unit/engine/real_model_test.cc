@@ -160,7 +160,11 @@ TEST_CASE("Generate calls back for each token and can be stopped", "[engine][mod
 
 TEST_CASE("RunBench measures prefill, decode and batches, and names a bad option",
           "[engine][model]") {
-  BenchOptions options{.prefill = 40, .decode = 6, .batches = {1, 3}, .threads = 1};
+  BenchOptions options;
+  options.prefill = 40;
+  options.decode = 6;
+  options.batches = {1, 3};
+  options.threads = 1;
   options.repetitions = 1;
   const auto result = RunBench(ModelPath(), options);
   REQUIRE(result.ok());

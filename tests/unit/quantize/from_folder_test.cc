@@ -130,7 +130,7 @@ TEST_CASE("A file of llama.cpp's converter computes what its folder does, and ha
     auto gguf = GgufFile::FromBytes(bytes);
     INFO(ToString(gguf.status()));
     REQUIRE(gguf.ok());
-    CHECK(GgufSource(*gguf, /*mapped=*/false).Sha256() == kept["sha256"]);
+    CHECK(GgufSource(*gguf, /*mapped=*/false).Sha256() == kept["sha256"].get<std::string>());
     const auto theirs = test::LoadModel(*gguf, Ref());
     if (kept["config"].empty()) {
       test::CheckGolden(*theirs, Golden(name));
