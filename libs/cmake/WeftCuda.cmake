@@ -1,7 +1,7 @@
 # CUDA, and kernels that are compiled for a GPU and for the emulator (libs/device/simt) alike.
 # weft_kernel_library(NAME x SRCS … HDRS … DEPS …): `SRCS` are .cu files that include
 # libs/device/kernel.h and nothing of CUDA's.
-#   weft::x_emulated  the sources as C++ for this machine's CPU; always there
+#   weft::x_emulated  the sources as C++ for this machine's CPU, for tests; with WEFT_BUILD_TESTS
 #   weft::x_cuda      the same sources compiled by nvcc; with WEFT_CUDA
 option(WEFT_CUDA "Build the CUDA engine (needs a CUDA 13 toolkit: ./weft build --cuda)" OFF)
 set(WEFT_CUDA_ARCHITECTURES "90a" CACHE STRING
@@ -35,20 +35,22 @@ endif()
 
 function(weft_kernel_library)
   cmake_parse_arguments(A "" "NAME" "HDRS;SRCS;DEPS" ${ARGN})
-  set(wrappers "")
-  foreach(source IN LISTS A_SRCS)
-    # One source, two languages: C++ sees it through a file that includes it.
-    cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}" OUTPUT_VARIABLE absolute)
-    cmake_path(RELATIVE_PATH absolute BASE_DIRECTORY "${CMAKE_SOURCE_DIR}" OUTPUT_VARIABLE relative)
-    get_filename_component(stem "${source}" NAME_WE)
-    set(wrapper "${CMAKE_CURRENT_BINARY_DIR}/${stem}_emulated.cc")
-    file(CONFIGURE OUTPUT "${wrapper}" CONTENT "#include \"${relative}\"\n")
-    list(APPEND wrappers "${wrapper}")
-  endforeach()
-  weft_library(NAME ${A_NAME}_emulated HDRS ${A_HDRS} SRCS ${wrappers} DEPS ${A_DEPS} weft::simt
-               weft::emulated_device)
-  # `#pragma unroll` is nvcc's.
-  target_compile_options(weft_${A_NAME}_emulated PRIVATE -Wno-unknown-pragmas)
+  if(WEFT_BUILD_TESTS)
+    set(wrappers "")
+    foreach(source IN LISTS A_SRCS)
+      # One source, two languages: C++ sees it through a file that includes it.
+      cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}" OUTPUT_VARIABLE absolute)
+      cmake_path(RELATIVE_PATH absolute BASE_DIRECTORY "${CMAKE_SOURCE_DIR}" OUTPUT_VARIABLE relative)
+      get_filename_component(stem "${source}" NAME_WE)
+      set(wrapper "${CMAKE_CURRENT_BINARY_DIR}/${stem}_emulated.cc")
+      file(CONFIGURE OUTPUT "${wrapper}" CONTENT "#include \"${relative}\"\n")
+      list(APPEND wrappers "${wrapper}")
+    endforeach()
+    weft_library(NAME ${A_NAME}_emulated HDRS ${A_HDRS} SRCS ${wrappers} DEPS ${A_DEPS} weft::simt
+                 weft::emulated_device)
+    # `#pragma unroll` is nvcc's.
+    target_compile_options(weft_${A_NAME}_emulated PRIVATE -Wno-unknown-pragmas)
+  endif()
   if(WEFT_CUDA)
     add_library(weft_${A_NAME}_cuda STATIC ${A_SRCS} ${A_HDRS})
     target_include_directories(weft_${A_NAME}_cuda PUBLIC "${CMAKE_SOURCE_DIR}")

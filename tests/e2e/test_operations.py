@@ -178,6 +178,14 @@ def test_the_launcher_names_what_it_does_not_know(command, word, tmp_path):
     assert done.returncode != 0 and word in done.stderr, done
 
 
+@pytest.mark.parametrize("preset", ["release", "bench"])
+def test_what_is_built_without_tests_configures(preset, tmp_path):
+    # `./weft up` and `./weft bench` build these; this suite builds another one.
+    done = subprocess.run(["cmake", "--preset", preset, "-B", tmp_path], cwd=ROOT, text=True,
+                          capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_launcher_lists_commands_and_benchmarks():
     shown = subprocess.run([ROOT / "weft", "help"], capture_output=True, text=True, timeout=30)
     for command in ("up", "down", "status", "logs", "test", "build", "bench"):
