@@ -10,6 +10,8 @@ folder=${1:-${WEFT_CACHE:-$HOME/.cache/weft}/prometheus}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 
+known() { apt-cache show --no-all-versions "$1" >/dev/null 2>&1; }
+
 get() {  # TOOL PACKAGE
   local tool=$1 package=$2 found work
   [[ -x $folder/$tool ]] && return
@@ -18,10 +20,12 @@ get() {  # TOOL PACKAGE
     return
   fi
   command -v apt-get >/dev/null || { echo "get_prometheus_tools: install $tool ($package); there is no apt here" >&2; exit 1; }
+  known "$package" || known "$tool" || apt-get update -qq >&2
+  known "$tool" && package=$tool  # Debian 13 has promtool in a package of its own
   work=$(mktemp -d)
   chmod 755 "$work"
   echo "get_prometheus_tools: fetching $tool from the package $package" >&2
-  (cd "$work" && { apt-get download -qq "$package" 2>/dev/null || { apt-get update -qq && apt-get download -qq "$package"; }; } >&2)
+  (cd "$work" && apt-get download -qq "$package" >&2)
   dpkg-deb -x "$work"/*.deb "$work/root"
   mv -f "$work/root/usr/bin/$tool" "$folder/$tool"
   rm -rf "$work"
