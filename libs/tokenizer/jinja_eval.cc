@@ -255,7 +255,11 @@ Value Interpreter::CallFilter(const std::string& name, const Value& value, const
   if (++depth_ > 5 * limits_.max_depth) {  // map("map", ...) calls itself
     FailWith(absl::StatusCode::kResourceExhausted, "the template recurses too deep");
   }
-  Value out = failed() ? Value() : Checked(filter(*this, value, args));
+  const bool markup = value.IsMarkup() && FilterKeepsMarkup(name);
+  Value out = failed()
+                  ? Value()
+                  : Checked(filter(*this, value, markup ? EscapedArgs(*this, name, args) : args));
+  if (markup && !failed()) out = AsMarkup(*this, out);
   --depth_;
   return out;
 }

@@ -338,33 +338,14 @@ Value Indent(Interpreter& in, const Value& value, const Args& args) {
   return Value::String(std::move(out));
 }
 
-std::string EscapeText(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 Value Escape(Interpreter& in, const Value& value, const Args& args) {
-  return NoArgs(in, "escape", args, in.Text(value).Map(EscapeText));
+  Bound bound;
+  if (!in.Bind("escape", args, {}, 0, bound)) return {};
+  return Escaped(in, value.Is(Kind::kString) ? value : Value::String(in.Text(value)));
+}
+
+Value Safe(Interpreter& in, const Value& value, const Args& args) {
+  return AsMarkup(in, NoArgs(in, "safe", args, in.Text(value)));
 }
 
 Value WordCount(Interpreter& in, const Value& value, const Args& args) {
@@ -415,7 +396,7 @@ constexpr NamedFilter kFilters[] = {
     {"e", Escape},      {"escape", Escape},       {"float", Float},
     {"format", Format}, {"indent", Indent},       {"int", Int},
     {"length", Length}, {"lower", Lower},         {"replace", Replace},
-    {"round", Round},   {"safe", String},         {"string", String},
+    {"round", Round},   {"safe", Safe},           {"string", String},
     {"title", Title},   {"tojson", ToJsonFilter}, {"trim", Trim},
     {"upper", Upper},   {"wordcount", WordCount},
 };

@@ -92,7 +92,7 @@ Value MakeNamespace(Interpreter& in, const Value&, const Args& args) {
     }
     out->values[key.string()] = std::move(value);
   }
-  out->depth = 1u << 30;  // never a part of another value: see jinja_interpreter.cc
+  out->depth = kNamespaceDepth;
   return Value::Of(Kind::kNamespace, std::move(out));
 }
 

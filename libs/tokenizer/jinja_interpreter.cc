@@ -12,9 +12,6 @@ namespace {
 constexpr size_t kIndexFrom = 16;
 // A byte of a value's text costs more than a byte copied.
 constexpr uint64_t kTextCost = 8;
-// Namespaces change and loops refer to themselves: as parts of other values they could make
-// cycles. A depth beyond every limit keeps them out.
-constexpr uint32_t kNeverNested = 1u << 30;
 
 }  // namespace
 
@@ -140,8 +137,9 @@ std::optional<int> Interpreter::Compare(const Value& a, const Value& b) {
 }
 
 Value Interpreter::Checked(Value value) {
-  if (value.depth() > limits_.max_depth && (value.Is(Kind::kList) || value.Is(Kind::kDict))) {
-    return Fail("a list or dict nests too deep or holds a namespace or loop");
+  if (!value.Is(Kind::kList) && !value.Is(Kind::kDict)) return value;
+  if (value.depth() >= kLoopDepth || value.depth() % kNamespaceDepth > limits_.max_depth) {
+    return Fail("a list or dict nests too deep or holds a loop");
   }
   return value;
 }
@@ -275,7 +273,7 @@ Interpreter::Flow Interpreter::ExecFor(const Node& node, Scope& scope) {
     const auto inner = std::make_shared<Scope>(&scope);
     if (loop_name_) {
       auto loop = std::make_shared<LoopObject>();
-      loop->depth = kNeverNested;
+      loop->depth = kLoopDepth;
       loop->items = items;
       loop->index0 = i;
       loop->nesting = loop_nesting_;
@@ -347,7 +345,7 @@ void Interpreter::Assign(const Node& target, Value value, Scope& scope) {
         Fail("cannot assign attribute '{}' on something that is not a namespace", target.text);
         return;
       }
-      if (value.depth() >= kNeverNested) {
+      if (value.depth() >= kNamespaceDepth) {
         Fail("a namespace cannot hold a namespace or a loop");
         return;
       }
@@ -456,6 +454,12 @@ Value Interpreter::Call(const Value& callee, const Args& args) {
     Value out = CallMacro(function, args);
     if (!failed()) line_ = line;
     return out;
+  }
+  if (function.self.IsMarkup()) {
+    const Args escaped = EscapedArgs(*this, function.name, args);
+    if (failed()) return {};
+    Value out = function.builtin(*this, function.self, escaped);
+    return failed() ? Value() : AsMarkup(*this, Checked(std::move(out)));
   }
   return Checked(function.builtin(*this, function.self, args));
 }

@@ -146,6 +146,18 @@ TestFunction FindTest(std::string_view name);
 // %-formatting and str.format; the value is what stands on the left.
 Value FormatPercent(Interpreter& in, const MarkedText& format, const Value& arguments);
 Value FormatBraces(Interpreter& in, const MarkedText& format, const Args& args);
+// Python's Markup. Escaped: a string that is not markup with &, <, >, ' and " as entities; another
+// value as it is.
+Value Escaped(Interpreter& in, const Value& value);
+// The arguments of a method of a markup string (or of the filter `format`), escaped where they
+// become parts of its result.
+Args EscapedArgs(Interpreter& in, std::string_view method, const Args& args);
+// The same of what stands to the right of %: one value, a tuple or a dict.
+Value EscapedParts(Interpreter& in, const Value& values);
+// The same value with its strings, or those in a list, as markup.
+Value AsMarkup(Interpreter& in, const Value& value);
+// Whether a filter of a markup string gives markup again; methods do.
+bool FilterKeepsMarkup(std::string_view filter);
 // A function value: a bound method or a builtin.
 Value MakeFunction(std::string name, Function builtin, Value self = {});
 // "a.b" or "0": the attribute paths of map, selectattr, sort ...

@@ -112,7 +112,7 @@ Value Interpreter::Repeat(const Value& sequence, int64_t times) {
     if (size > 0) {
       for (uint64_t i = 0; i < count; ++i) out.Append(sequence.text());
     }
-    return Value::String(std::move(out));
+    return sequence.IsMarkup() ? Value::Markup(std::move(out)) : Value::String(std::move(out));
   }
   std::vector<Value> out;
   if (size > 0) {
@@ -124,15 +124,20 @@ Value Interpreter::Repeat(const Value& sequence, int64_t times) {
 }
 
 Value Interpreter::Binary(std::string_view op, const Value& a, const Value& b) {
-  if (op == "%" && IsTextual(a)) return FormatPercent(*this, a.text(), b);
+  if (op == "%" && IsTextual(a)) {
+    if (!a.IsMarkup()) return FormatPercent(*this, a.text(), b);
+    const Value parts = EscapedParts(*this, b);
+    return failed() ? Value() : AsMarkup(*this, FormatPercent(*this, a.text(), parts));
+  }
   if (RefuseUndefined(*this, a) || RefuseUndefined(*this, b)) return {};
   if (a.IsNumber() && b.IsNumber()) return Arithmetic(op, a, b);
   if (op == "+") {
     if (IsTextual(a) && IsTextual(b)) {
+      if (a.IsMarkup() != b.IsMarkup()) return Binary(op, Escaped(*this, a), Escaped(*this, b));
       if (!Charge(a.text().bytes() + b.text().bytes())) return {};
       MarkedText out = a.text();
       out.Append(b.text());
-      return Value::String(std::move(out));
+      return a.IsMarkup() ? Value::Markup(std::move(out)) : Value::String(std::move(out));
     }
     if (a.IsSequence() && b.IsSequence() && a.form() == b.form()) {
       if (!Charge((a.items().size() + b.items().size()) * sizeof(Value))) return {};
@@ -322,7 +327,7 @@ Value Interpreter::Slice(const Value& object, const Value& start, const Value& s
     if (__builtin_add_overflow(i, by, &i)) break;
   }
   if (items != nullptr) return Value::List(std::move(chosen), object.form());
-  return Value::String(std::move(text));
+  return object.IsMarkup() ? Value::Markup(std::move(text)) : Value::String(std::move(text));
 }
 
 Value MakeFunction(std::string name, Function builtin, Value self) {

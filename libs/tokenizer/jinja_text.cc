@@ -93,7 +93,9 @@ void AppendRepr(Bounded& bounded, const Value& value) {
       out.AppendOwn(FloatRepr(value.float_value()));
       return;
     case Kind::kString:
+      if (value.IsMarkup()) out.AppendOwn("Markup(");
       AppendStringRepr(out, value.text());
+      if (value.IsMarkup()) out.AppendOwn(")");
       return;
     case Kind::kList:
       AppendListRepr(bounded, value);

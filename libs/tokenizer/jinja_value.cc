@@ -102,6 +102,12 @@ Value Value::String(MarkedText value) {
   return Of(Kind::kString, std::move(object));
 }
 
+Value Value::Markup(MarkedText value) {
+  Value out = String(std::move(value));
+  out.markup_ = true;
+  return out;
+}
+
 Value Value::List(std::vector<Value> items, ListForm form) {
   auto object = Make<ListObject>();
   for (const Value& item : items) object->depth = std::max(object->depth, item.depth() + 1);

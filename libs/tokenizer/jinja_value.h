@@ -40,6 +40,12 @@ struct Object {
   uint32_t depth = 1;
 };
 
+// Namespaces change: one that held itself, or a list of itself, would be a cycle. Their depth is
+// beyond every limit, so that no namespace holds one; lists may, and count on from there. Loops
+// refer to their items and are a part of nothing.
+constexpr uint32_t kNamespaceDepth = 1u << 30;
+constexpr uint32_t kLoopDepth = 1u << 31;
+
 struct ListObject;
 struct DictObject;
 struct NamespaceObject;
@@ -57,6 +63,9 @@ class Value {
   static Value Float(double value);
   static Value String(MarkedText value);
   static Value Own(std::string value);  // a string that does not hold text of the caller
+  // A string that is HTML already, Python's Markup: what is added to it is escaped
+  // (jinja_markup.cc).
+  static Value Markup(MarkedText value);
   static Value List(std::vector<Value> items, ListForm form = ListForm::kList);
   static Value Dict(std::vector<std::pair<Value, Value>> items);  // later equal keys win
   static Value Of(Kind kind, std::shared_ptr<Object> object);
@@ -74,6 +83,7 @@ class Value {
   double float_value() const;                 // of any number
   const std::string& string() const;          // kString; of undefined its hint
   const MarkedText& text() const;             // the same with the marks of the caller's parts
+  bool IsMarkup() const { return markup_; }
   ListForm form() const { return form_; }
   const std::vector<Value>& items() const;                         // kList
   std::shared_ptr<const std::vector<Value>> shared_items() const;  // kList, without a copy
@@ -90,6 +100,7 @@ class Value {
  private:
   Kind kind_ = Kind::kUndefined;
   ListForm form_ = ListForm::kList;
+  bool markup_ = false;  // of a kString
   union {
     int64_t int_ = 0;
     double float_;
