@@ -1,5 +1,7 @@
 """bench/compare/cpu.md: the tables between its two marks are made from bench/results/cpu_*.json."""
+import glob
 import json
+import os
 
 BEGIN = "<!-- tables: begin (run_cpu.py writes them) -->"
 END = "<!-- tables: end -->"
@@ -21,6 +23,8 @@ def table(result):
         head += [peer, f"Weft / {peer}"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for metric, title in TITLES.items():
+        if metric not in result["runs"][0]["tok_s"]["weft"]:
+            continue
         size = {"prefill": result["prefill"], "decode": result["decode"],
                 "batch": result["sequences"]}[metric]
         label = f"{size} {title}" if metric == "batch" else f"{title} {size}"
@@ -33,20 +37,42 @@ def table(result):
     return lines
 
 
+def thread_lines(result):
+    """What a second thread brings, where one and two were measured."""
+    runs = {run["threads"]: run["tok_s"] for run in result["runs"]}
+    if 1 not in runs or 2 not in runs:
+        return []
+    sides = []
+    for side in runs[1]:
+        gains = ", ".join(
+            f"{metric} {runs[2][side][metric]['median'] / runs[1][side][metric]['median']:.2f}x"
+            for metric in runs[1][side])
+        sides.append(f"{side}: {gains}")
+    return ["- the second thread, medians: " + "; ".join(sides)]
+
+
+def run_line(run):
+    text = (f"- {run['threads']} thread{'s' if run['threads'] > 1 else ''}: read bandwidth "
+            f"{run['read_gb_s']['median']} GB/s ({run['read_gb_s']['range'][0]} to "
+            f"{run['read_gb_s']['range'][1]})")
+    if "decode_of_bandwidth" in run:
+        share = run["decode_of_bandwidth"]
+        text += (f"; decoding streams {100 * share['median']:.0f} % of it "
+                 f"({100 * share['range'][0]:.0f} to {100 * share['range'][1]:.0f} %)")
+    text += f"; peak RSS {run['peak_rss_bytes'] / 1e6:,.0f} MB"
+    if run["threads"] > 1 and "fork_joins" in run:
+        text += "; fork-joins a step: " + ", ".join(
+            f"{metric} {count:.0f}" for metric, count in run["fork_joins"].items())
+    return text
+
+
 def section(path):
     with open(path, encoding="utf-8") as f:
         result = json.load(f)
-    name = result["model"].removesuffix(".gguf")
+    name = os.path.basename(path).removeprefix("cpu_").removesuffix(".json")
     isa = result["runs"][0]["isa"]
     lines = [f"### {name}, {isa}", ""] + table(result) + [""]
-    for run in result["runs"]:
-        share = run["decode_of_bandwidth"]
-        lines.append(
-            f"- {run['threads']} thread{'s' if run['threads'] > 1 else ''}: read bandwidth "
-            f"{run['read_gb_s']['median']} GB/s ({run['read_gb_s']['range'][0]} to "
-            f"{run['read_gb_s']['range'][1]}); decoding streams {100 * share['median']:.0f} % of it "
-            f"({100 * share['range'][0]:.0f} to {100 * share['range'][1]:.0f} %); peak RSS "
-            f"{run['peak_rss_bytes'] / 1e6:,.0f} MB")
+    lines += [run_line(run) for run in result["runs"]] + thread_lines(result)
     machine = result["machine"]
     lines += [f"- file {result['file_bytes'] / 1e6:,.0f} MB, {result['runs'][0]['weights_bytes'] / 1e6:,.0f}"
               " MB of weights read a token; " +
@@ -57,14 +83,14 @@ def section(path):
     return lines
 
 
-def write_report(paths, report):
-    """Replaces what stands between the marks of `report`."""
+def write_report(folder, report):
+    """Replaces what stands between the marks of `report`, from the results in `folder`."""
     with open(report, encoding="utf-8") as f:
         text = f.read()
     begin = text.index(BEGIN) + len(BEGIN)
     end = text.index(END)
     lines = []
-    for path in paths:
+    for path in sorted(glob.glob(os.path.join(folder, "cpu_*.json"))):
         lines += section(path)
     with open(report, "w", encoding="utf-8") as f:
         f.write(text[:begin] + "\n\n" + "\n".join(lines) + "\n" + text[end:])

@@ -2,8 +2,8 @@
 """Weft against ik_llama.cpp and llama.cpp on the CPU: same file and threads, alternately.
 
     ./weft bench compare/cpu
-    python3 bench/compare/run_cpu.py --model MODEL.gguf [--model ...] [--ik DIR] [--threads 1,2]
-        [--rounds 3] [--isa avx2] [--name smollm2]
+    python3 bench/compare/run_cpu.py --model MODEL.gguf [--ik DIR] [--threads 1,2] [--rounds 3]
+        [--isa avx2] [--name smollm2] [--metrics prefill] [--context 32768]
 
 Peers: ik_llama.cpp where --ik (or WEFT_IK_BIN) names the folder of its llama-bench and
 llama-batched-bench; llama.cpp where --llama-python (or WEFT_LLAMA_PYTHON) is a Python that can import
@@ -11,12 +11,12 @@ llama_cpp (default: this one). A peer that is not there is left out, and that is
 
 A round runs every side in a fresh process with a warm-up, in an order that turns each round, and
 measures prefill of one prompt, decoding of one sequence and of several together; beside them the
-memory bandwidth that bench/kernels/read_bandwidth finds. Prints tokens per second and the ratio Weft /
+memory bandwidth that bench/kernels/read_bandwidth finds. --metrics takes only some of the three;
+--context lets Weft run beyond the model's own context. Prints tokens per second and the ratio Weft /
 peer, median and range over the rounds; writes bench/results/cpu_NAME.json, then bench/compare/cpu.md
 from all such files. On a shared machine only ratios of one run mean something.
 """
 import argparse
-import glob
 import json
 import os
 import re
@@ -30,6 +30,8 @@ from cpu_report import write_report
 
 REPOSITORY = llama_cpp.REPOSITORY
 METRICS = ("prefill", "decode", "batch")
+RESULTS = os.path.join(REPOSITORY, "bench", "results")
+REPORT = os.path.join(REPOSITORY, "bench", "compare", "cpu.md")
 
 
 class Weft:
@@ -47,16 +49,21 @@ class Weft:
     def run(self, model, threads):
         args = self.args
         env = dict(os.environ, **({"WEFT_ISA": args.isa} if args.isa else {}))
+        decode = args.decode if "decode" in args.metrics else 1
+        batch = args.sequences if "batch" in args.metrics else 1
         out = subprocess.run(
             [os.path.join(args.bin, "model_bench"), model, f"threads={threads}",
-             f"prefill={args.prefill}", f"decode={args.decode}", f"batch={args.sequences}",
-             f"repetitions={args.repetitions}"],
+             f"prefill={args.prefill if 'prefill' in args.metrics else 1}", f"decode={decode}",
+             f"batch={batch}", f"repetitions={args.repetitions}", f"context={args.context}"],
             stdout=subprocess.PIPE, check=True, text=True, env=env).stdout
         found = json.loads(out)
         return {"prefill": found["prefill_tok_s"], "decode": found["decode_tok_s"],
                 "batch": found["batch"][0]["tok_s"], "weights_bytes": found["weights_bytes"],
                 "peak_rss_bytes": found["peak_rss_bytes"], "isa": found["isa"],
-                "load_s": found["load_s"]}
+                "load_s": found["load_s"],
+                "fork_joins": {"prefill": found["prefill_fork_joins"],
+                               "decode": found["decode_fork_joins"],
+                               "batch": found["batch"][0]["fork_joins"]}}
 
 
 class IkLlama:
@@ -75,9 +82,21 @@ class IkLlama:
     def run(self, model, threads):
         args = self.args
         repack = "1" if args.ik_repack else "0"
+        wanted = [m for m in ("prefill", "decode") if m in args.metrics]
+        sizes = {"prefill": args.prefill, "decode": args.decode}
+        found = {}
+        if wanted:
+            found = self.bench(model, threads, repack, *[
+                str(sizes[m]) if m in wanted else "0" for m in ("prefill", "decode")])
+        if "batch" in args.metrics:
+            found["batch"] = self.together(model, threads)
+        return found
+
+    def bench(self, model, threads, repack, prefill, decode):
+        args = self.args
         out = subprocess.run(
             [os.path.join(self.bin, "llama-bench"), "-m", model, "-t", str(threads), "-p",
-             str(args.prefill), "-n", str(args.decode), "-r", str(args.repetitions), "-fa", "1",
+             prefill, "-n", decode, "-r", str(args.repetitions), "-fa", "1",
              "-rtr", repack, "-o", "json"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True,
             cwd=tempfile.gettempdir()).stdout
@@ -86,6 +105,10 @@ class IkLlama:
             key = "prefill" if row["n_prompt"] > 0 else "decode"
             found[key] = max(row["samples_ts"])
             self.commit = row["build_commit"]
+        return found
+
+    def together(self, model, threads):
+        args = self.args
         n = args.sequences
         context = n * (llama_cpp.DECODE_PROMPT + args.batch_decode) + 64
         command = [os.path.join(self.bin, "llama-batched-bench"), "-m", model, "-t", str(threads),
@@ -96,8 +119,7 @@ class IkLlama:
                              cwd=tempfile.gettempdir(),
                              text=True).stdout
         rows = re.findall(r"^\|\s*\d+ \|.*", out, re.MULTILINE)
-        found["batch"] = float(rows[-1].split("|")[8])
-        return found
+        return float(rows[-1].split("|")[8])
 
 
 class LlamaCpp:
@@ -160,24 +182,57 @@ def measure(args, model, threads, players):
             row[player.name] = player.run(model, threads)
         rounds.append(row)
         print(f"  round {i + 1}, {threads} threads: " + "; ".join(
-            f"{p.name} " + " ".join(f"{m} {row[p.name][m]:.1f}" for m in METRICS)
+            f"{p.name} " + " ".join(f"{m} {row[p.name][m]:.1f}" for m in args.metrics)
             for p in players) + f"; read {row['read_gb_s']} GB/s", flush=True)
     result = {"threads": threads, "read_gb_s": spread([r["read_gb_s"] for r in rounds], 2),
               "weights_bytes": rounds[0]["weft"]["weights_bytes"],
               "peak_rss_bytes": max(r["weft"]["peak_rss_bytes"] for r in rounds),
               "isa": rounds[0]["weft"]["isa"],
-              "tok_s": {p.name: {m: spread([r[p.name][m] for r in rounds], 1) for m in METRICS}
+              "tok_s": {p.name: {m: spread([r[p.name][m] for r in rounds], 1) for m in args.metrics}
                         for p in players},
               "ratio": {p.name: {m: spread([r["weft"][m] / r[p.name][m] for r in rounds], 3)
-                                 for m in METRICS} for p in players[1:]},
-              "decode_of_bandwidth": spread(
-                  [r["weft"]["decode"] * r["weft"]["weights_bytes"] / (r["read_gb_s"] * 1e9)
-                   for r in rounds], 3)}
+                                 for m in args.metrics} for p in players[1:]},
+              "fork_joins": {m: rounds[0]["weft"]["fork_joins"][m] for m in args.metrics}}
+    if "decode" in args.metrics:
+        result["decode_of_bandwidth"] = spread(
+            [r["weft"]["decode"] * r["weft"]["weights_bytes"] / (r["read_gb_s"] * 1e9)
+             for r in rounds], 3)
     for name, ratios in result["ratio"].items():
         print(f"  weft / {name}, {threads} threads: " + ", ".join(
             f"{m} {ratios[m]['median']} ({ratios[m]['range'][0]} to {ratios[m]['range'][1]})"
-            for m in METRICS), flush=True)
+            for m in args.metrics), flush=True)
     return result
+
+
+def write_results(name, result):
+    with open(os.path.join(RESULTS, name), "w", encoding="utf-8") as f:
+        json.dump(result, f, indent=1)
+        f.write("\n")
+
+
+def measure_model(args):
+    args.model = os.path.abspath(args.model)
+    players = sides(args)
+    name = args.name or os.path.basename(args.model).removesuffix(".gguf")
+    print(f"{name}: {os.path.getsize(args.model) / 1e6:.0f} MB", flush=True)
+    result = {
+        "command": f"python3 bench/compare/run_cpu.py --model {os.path.basename(args.model)}"
+                   f" --threads {args.threads} --prefill {args.prefill} --decode {args.decode}"
+                   f" --sequences {args.sequences} --rounds {args.rounds}"
+                   + (f" --isa {args.isa}" if args.isa else "")
+                   + (f" --metrics {','.join(args.metrics)}" if len(args.metrics) < 3 else "")
+                   + (f" --context {args.context}" if args.context else ""),
+        "commit": llama_cpp.commit(),
+        "model": os.path.basename(args.model),
+        "file_bytes": os.path.getsize(args.model),
+        "sequences": args.sequences, "prefill": args.prefill, "decode": args.decode,
+        "ik_options": f"-fa 1 -rtr {args.ik_repack}",
+        "machine": {"cpu": llama_cpp.cpu_name(), "cpus": os.cpu_count()},
+        "runs": [measure(args, args.model, int(t), players) for t in args.threads.split(",")],
+    }
+    result["versions"] = {player.name: player.version() for player in players}
+    result["machine"]["load_average_at_end"] = [round(v, 2) for v in os.getloadavg()]
+    write_results(f"cpu_{name}.json", result)
 
 
 def main():
@@ -199,33 +254,13 @@ def main():
     parser.add_argument("--repetitions", type=int, default=2, help="inside a process; the best counts")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mib", type=int, default=512, help="of the bandwidth measurement")
+    parser.add_argument("--metrics", default=",".join(METRICS))
+    parser.add_argument("--context", type=int, default=0, help="of Weft, beyond the model's own")
     args = parser.parse_args()
+    args.metrics = [m for m in METRICS if m in args.metrics.split(",")]
 
-    args.model = os.path.abspath(args.model)
-    players = sides(args)
-    name = args.name or os.path.basename(args.model).removesuffix(".gguf")
-    print(f"{name}: {os.path.getsize(args.model) / 1e6:.0f} MB", flush=True)
-    result = {
-        "command": f"python3 bench/compare/run_cpu.py --model {os.path.basename(args.model)}"
-                   f" --threads {args.threads} --prefill {args.prefill} --decode {args.decode}"
-                   f" --sequences {args.sequences} --rounds {args.rounds}"
-                   + (f" --isa {args.isa}" if args.isa else ""),
-        "commit": llama_cpp.commit(),
-        "model": os.path.basename(args.model),
-        "file_bytes": os.path.getsize(args.model),
-        "sequences": args.sequences, "prefill": args.prefill, "decode": args.decode,
-        "ik_options": f"-fa 1 -rtr {args.ik_repack}",
-        "machine": {"cpu": llama_cpp.cpu_name(), "cpus": os.cpu_count()},
-        "runs": [measure(args, args.model, int(t), players) for t in args.threads.split(",")],
-    }
-    result["versions"] = {player.name: player.version() for player in players}
-    result["machine"]["load_average_at_end"] = [round(v, 2) for v in os.getloadavg()]
-    folder = os.path.join(REPOSITORY, "bench", "results")
-    with open(os.path.join(folder, f"cpu_{name}.json"), "w", encoding="utf-8") as f:
-        json.dump(result, f, indent=1)
-        f.write("\n")
-    write_report(sorted(glob.glob(os.path.join(folder, "cpu_*.json"))),
-                 os.path.join(REPOSITORY, "bench", "compare", "cpu.md"))
+    measure_model(args)
+    write_report(RESULTS, REPORT)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 // Speed of one model's forward steps, without engine or sampling.
 //
 //   model_bench MODEL.gguf [prefill=512] [decode=128] [batch=1,4,16] [threads=2] [isa=auto]
-//   [chunk=512] [repetitions=1]
+//   [chunk=512] [repetitions=1] [context=N]
 //
-// Prints one JSON object. Prefill: tokens per second of one prompt, in chunks. Decode: after a
-// prompt of 16, one token per step. Batch: n sequences of such prompts that decode 32 tokens
-// together. Of several repetitions the best one counts.
+// A context beyond the model's own is for measurements alone. Prints one JSON object. Prefill:
+// tokens per second of one prompt, in chunks. Decode: after a prompt of 16, one token per step.
+// Batch: n sequences of such prompts that decode 32 tokens together. Of several repetitions the
+// best one counts.
 #include <sys/resource.h>
 #include <time.h>
 
@@ -31,6 +32,7 @@ struct Options {
   std::string isa = "auto";
   int32_t chunk = 512;
   int32_t repetitions = 1;
+  int32_t context = 0;
 };
 
 // Decoding starts from a context that is short but not empty.
@@ -51,12 +53,14 @@ double CpuNow() {
 struct Elapsed {
   double wall = 0;
   double cpu = 0;
+  double fork_joins = 0;
   void KeepBest(const Elapsed& other) {
     if (wall == 0 || other.wall < wall) *this = other;
   }
   Elapsed& operator+=(const Elapsed& other) {
     wall += other.wall;
     cpu += other.cpu;
+    fork_joins += other.fork_joins;
     return *this;
   }
 };
@@ -96,10 +100,12 @@ class Runner {
     }
     const double begin = Now();
     const double cpu_begin = CpuNow();
+    const uint64_t fork_joins = model_.fork_joins();
     const absl::Status status = model_.Forward(batch, logits_);
     if (!status.ok()) Fail(status);
     length_ += rows;
-    return {Now() - begin, CpuNow() - cpu_begin};
+    return {Now() - begin, CpuNow() - cpu_begin,
+            static_cast<double>(model_.fork_joins() - fork_joins)};
   }
 
  private:
@@ -133,7 +139,10 @@ Elapsed Decode(Model& model, int32_t n, int32_t tokens) {
 int Run(const Options& options) {
   const double load_begin = Now();
   absl::StatusOr<std::unique_ptr<Model>> loaded =
-      Model::Load(options.path, {.isa = options.isa, .threads = options.threads});
+      Model::Load(options.path, {.isa = options.isa,
+                                 .threads = options.threads,
+                                 .context_length = options.context,
+                                 .extend_context = options.context > 0});
   if (!loaded.ok()) Runner::Fail(loaded.status());
   Model& model = **loaded;
   const double load_seconds = Now() - load_begin;
@@ -162,20 +171,27 @@ int Run(const Options& options) {
   }
   std::string batches;
   for (size_t j = 0; j < together.size(); ++j) {
-    batches += fmt::format("{}{{\"n\":{},\"tok_s\":{:.1f}}}", j == 0 ? "" : ",", options.batches[j],
-                           kBatchDecode * options.batches[j] / together[j].wall);
+    batches +=
+        fmt::format("{}{{\"n\":{},\"tok_s\":{:.1f},\"fork_joins\":{:.0f}}}", j == 0 ? "" : ",",
+                    options.batches[j], kBatchDecode * options.batches[j] / together[j].wall,
+                    together[j].fork_joins / kBatchDecode);
   }
+  // Fork-joins are of one forward step.
+  const double steps = (options.prefill + options.chunk - 1) / options.chunk;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   std::printf("%s\n",
               fmt::format("{{\"isa\":\"{}\",\"threads\":{},\"load_s\":{:.3f},\"prefill\":{},"
-                          "\"prefill_tok_s\":{:.1f},\"prefill_tok_per_cpu_s\":{:.1f},\"decode\":{},"
+                          "\"prefill_tok_s\":{:.1f},\"prefill_tok_per_cpu_s\":{:.1f},"
+                          "\"prefill_fork_joins\":{:.0f},\"decode\":{},"
                           "\"decode_tok_s\":{:.1f},\"decode_tok_per_cpu_s\":{:.1f},"
+                          "\"decode_fork_joins\":{:.0f},"
                           "\"batch\":[{}],\"weights_bytes\":{},\"peak_rss_bytes\":{}}}",
                           model.isa(), model.threads(), load_seconds, options.prefill,
                           options.prefill / prefill.wall, options.prefill / prefill.cpu,
-                          options.decode, options.decode / decode.wall, options.decode / decode.cpu,
-                          batches, weights_bytes, usage.ru_maxrss * 1024)
+                          prefill.fork_joins / steps, options.decode, options.decode / decode.wall,
+                          options.decode / decode.cpu, decode.fork_joins / options.decode, batches,
+                          weights_bytes, usage.ru_maxrss * 1024)
                   .c_str());
   return 0;
 }
@@ -204,6 +220,8 @@ int main(int argc, char** argv) {
       options.isa = value;
     } else if (key == "repetitions") {
       options.repetitions = std::atoi(value.c_str());
+    } else if (key == "context") {
+      options.context = std::atoi(value.c_str());
     } else if (key == "chunk") {
       options.chunk = std::atoi(value.c_str());
     } else {
@@ -212,10 +230,10 @@ int main(int argc, char** argv) {
     }
   }
   if (options.path.empty() || options.prefill < 1 || options.decode < 1 || options.chunk < 1 ||
-      options.repetitions < 1) {
+      options.repetitions < 1 || options.context < 0) {
     std::fprintf(stderr,
                  "usage: model_bench MODEL.gguf [prefill=N] [decode=N] [batch=N,N] [threads=N] "
-                 "[isa=NAME] [chunk=N] [repetitions=N]\n");
+                 "[isa=NAME] [chunk=N] [repetitions=N] [context=N]\n");
     return 2;
   }
   return weft::Run(options);

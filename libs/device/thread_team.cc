@@ -48,6 +48,7 @@ void ThreadTeam::Run(int64_t tasks, Invoke invoke, void* context) {
     for (int64_t task = 0; task < tasks; ++task) invoke(context, task, 0);
     return;
   }
+  ++fork_joins_;
   invoke_.store(invoke, std::memory_order_relaxed);
   context_.store(context, std::memory_order_relaxed);
   done_.store(0, std::memory_order_relaxed);

@@ -30,6 +30,9 @@ class ThreadTeam {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
+  // Loops so far that were handed to the whole team. For the owner thread.
+  uint64_t fork_joins() const { return fork_joins_; }
+
   // The most tasks one loop may have.
   static constexpr int64_t kMaxTasks = (int64_t{1} << 16) - 1;
 
@@ -63,6 +66,7 @@ class ThreadTeam {
   std::mutex mutex_;
   std::condition_variable wake_;
   int spin_us_;
+  uint64_t fork_joins_ = 0;
   std::vector<std::thread> workers_;
 };
 

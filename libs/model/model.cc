@@ -127,6 +127,13 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   const bool ref = options.table == ModelOptions::Table::kRef;
   WEFT_ASSIGN_OR_RETURN(const Isa isa, ResolveIsa(options.isa));
   state->config = std::move(source.config);
+  if (options.extend_context) {
+    if (state->config.learned_positions) {
+      return InvalidArgument("extend_context: the model has learned positions, {} of them",
+                             state->config.context_length);
+    }
+    state->config.ExtendContext(options.context_length);
+  }
   state->config.LimitContext(options.context_length);
   if (options.memory && !ref) {
     const MemoryNeed need =
@@ -329,6 +336,7 @@ uint64_t Model::parameter_count() const {
 }
 
 int32_t Model::threads() const { return state_->team->threads(); }
+uint64_t Model::fork_joins() const { return state_->team->fork_joins(); }
 std::string Model::isa() const { return state_->isa; }
 
 }  // namespace weft

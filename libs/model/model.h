@@ -42,6 +42,9 @@ struct ModelOptions {
   // Tokens a sequence may have; 0, or more than the model's own: the model's. Models with LongRoPE
   // use their short factors when this is within their first training.
   int32_t context_length = 0;
+  // Allows a context_length above the model's own: positions that it was not trained on, for
+  // measurements. Not with learned positions.
+  bool extend_context = false;
 
   // When set, loading begins only if weights, KV cache and activations fit the memory that is left:
   // RESOURCE_EXHAUSTED with the numbers otherwise. kCpu only.
@@ -90,6 +93,8 @@ class Model final : public ModelRunner {
   // Elements of all tensors.
   uint64_t parameter_count() const;
   int32_t threads() const;
+  // Loops so far that were handed to all threads. For the thread that calls Forward.
+  uint64_t fork_joins() const;
   std::string isa() const;  // Name() of the level, or "ref"
 
  private:

@@ -136,7 +136,14 @@ double ModelConfig::context_extension() const {
 }
 
 void ModelConfig::LimitContext(int32_t tokens) {
-  if (tokens <= 0 || tokens >= context_length) return;
+  if (tokens > 0 && tokens < context_length) SetContext(tokens);
+}
+
+void ModelConfig::ExtendContext(int32_t tokens) {
+  if (tokens > context_length) SetContext(tokens);
+}
+
+void ModelConfig::SetContext(int32_t tokens) {
   // What the scaling derives from the model's own length stays as it is.
   const double extension = context_extension();
   rope_scaling.original_context = original_context();

@@ -149,6 +149,9 @@ struct ModelConfig {
   bool serves_long_context() const { return context_length > original_context(); }
   // Serves less context than the model has; 0 or more than that changes nothing.
   void LimitContext(int32_t tokens);
+  // Serves more, with positions that the model was not trained on.
+  void ExtendContext(int32_t tokens);
+  void SetContext(int32_t tokens);  // one of the two
   // What q·k is multiplied by.
   float score_scale() const;
   // Elements of a value head.

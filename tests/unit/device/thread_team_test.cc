@@ -46,6 +46,19 @@ TEST_CASE("ThreadTeam makes what a task wrote visible to the caller", "[device]"
   }
 }
 
+TEST_CASE("ThreadTeam counts the loops that it hands over", "[device]") {
+  ThreadTeam team({.threads = 2});
+  REQUIRE(team.fork_joins() == 0);
+  team.ParallelFor(0, [](int64_t, int) {});
+  team.ParallelFor(1, [](int64_t, int) {});  // one task stays with the caller
+  REQUIRE(team.fork_joins() == 0);
+  for (int i = 0; i < 3; ++i) team.ParallelFor(2, [](int64_t, int) {});
+  REQUIRE(team.fork_joins() == 3);
+  ThreadTeam alone({.threads = 1});
+  alone.ParallelFor(9, [](int64_t, int) {});
+  REQUIRE(alone.fork_joins() == 0);
+}
+
 TEST_CASE("ThreadTeam stops at once when nothing was ever run", "[device]") {
   for (int i = 0; i < 50; ++i) ThreadTeam team({.threads = 4, .spin_us = 0});
   SUCCEED();

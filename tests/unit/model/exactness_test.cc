@@ -154,6 +154,21 @@ TEST_CASE("Pages are shared: a sequence may continue from another's", "[model]")
   REQUIRE(SameBits(logits, {expected.begin() + 64 * 300, expected.end()}));
 }
 
+TEST_CASE("An extended context computes as a longer model does", "[model]") {
+  TinyModel tiny;
+  tiny.context = 32;
+  const auto plain = LoadTiny(tiny, {.threads = 1, .context_length = 64});
+  REQUIRE(plain->config().context_length == 32);
+  const auto extended =
+      LoadTiny(tiny, {.threads = 1, .context_length = 64, .extend_context = true});
+  REQUIRE(extended->config().context_length == 64);
+  tiny.context = 64;
+  const auto longer = LoadTiny(tiny, {.threads = 1});
+  const std::vector<int32_t> tokens = RandomTokens(50, 3);
+  REQUIRE(
+      SameBits(LogitsInChunks(*extended, tokens, 50, 64), LogitsInChunks(*longer, tokens, 50, 64)));
+}
+
 TEST_CASE("The fast table follows the oracle for every weight type", "[model]") {
   TinyModel tiny;
   tiny.type = GENERATE(from_range(std::begin(kTypes), std::end(kTypes)));
