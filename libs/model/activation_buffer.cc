@@ -5,13 +5,16 @@ namespace weft {
 void ActivationBuffer::AddConsumer(int64_t width, const Weight& weight, const OpTable& ops) {
   width_ = width;
   // A block of 32 must not cross rows. Quantised formats guarantee it for their own input.
-  quantized_ |= ops.quantizes(weight) && width % 32 == 0;
+  const bool quantized = ops.quantizes(weight) && width % 32 == 0;
+  quantized_ |= quantized;
+  floats_ |= !quantized;
 }
 
 void ActivationBuffer::Reserve(int64_t rows) {
-  const auto elements = static_cast<size_t>(rows * width_);
-  if (elements <= data_.size()) return;
-  data_.resize(elements);
+  if (rows * width_ <= reserved_) return;
+  reserved_ = rows * width_;
+  const auto elements = static_cast<size_t>(reserved_);
+  if (floats_) data_.resize(elements);
   if (!quantized_) return;
   q_.resize(elements);
   scale_.resize(elements / 32);
@@ -26,7 +29,7 @@ uint64_t ActivationBuffer::bytes() const {
 
 Activations ActivationBuffer::view(int64_t rows) {
   Activations view;
-  view.data = data_.data();
+  view.data = floats_ ? data_.data() : nullptr;
   view.width = width_;
   if (quantized_) {
     view.quantized = {q_.data(), scale_.data(), scaled_sum_.data(), minus128sum_.data(), rows};

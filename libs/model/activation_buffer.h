@@ -12,6 +12,10 @@ namespace weft {
 // Grows with the largest step seen. One thread at a time.
 class ActivationBuffer {
  public:
+  // Whether fp32 values are kept even when all consumers want the quantised form.
+  enum class Floats { kAlways, kIfRead };
+  explicit ActivationBuffer(Floats floats = Floats::kAlways) : floats_(floats == Floats::kAlways) {}
+
   // Rows of `width`; the quantised form is kept when one of the weights that will multiply it wants
   // it. Called for every layer before the first Reserve.
   void AddConsumer(int64_t width, const Weight& weight, const OpTable& ops);
@@ -23,6 +27,8 @@ class ActivationBuffer {
  private:
   int64_t width_ = 0;
   bool quantized_ = false;
+  bool floats_;
+  int64_t reserved_ = 0;  // elements
   std::vector<float> data_;
   std::vector<int8_t> q_;
   std::vector<float> scale_;

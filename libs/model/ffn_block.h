@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "libs/model/activation_buffer.h"
 #include "libs/model/model_config.h"
@@ -32,11 +31,8 @@ class FfnBlock {
   const ModelConfig& config_;
   const OpTable& ops_;
   OpContext& context_;
-  int64_t width_ = 0;
-
-  // Of a tile: what is inside a network is several times as wide as what goes through it.
-  std::vector<float> other_;  // [tile, width]: what the gate is multiplied with
-  ActivationBuffer gated_;  // [tile, width]: the gate (without one, what is activated), then gated
+  // [tile, width]: what is inside a network is several times as wide as what goes through it.
+  ActivationBuffer gated_{ActivationBuffer::Floats::kIfRead};
 };
 
 }  // namespace weft

@@ -3,6 +3,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -25,6 +26,7 @@ struct LinearWeights {
     return {&matrix, out, bias.empty() ? nullptr : bias.data()};
   }
   LinearArgs::Output To(std::vector<float>& out) const { return To(out.data()); }
+  LinearArgs::Output To(std::nullptr_t) const { return To(static_cast<float*>(nullptr)); }
 };
 
 // [width] each; empty where the family has none.

@@ -17,10 +17,19 @@ constexpr int32_t kAttentionRows = 32;
 // Loops of a linear are cut into about this many tasks per thread, so that a thread that loses its
 // core for a while holds up little.
 constexpr int64_t kTasksPerThread = 4;
+// Products that wait in a core's cache for their activation.
+constexpr int64_t kPieceFloats = 32768;
 
 void QuantizeRow(const Activations& a, int64_t row, OpContext& context) {
   if (a.quantized.q == nullptr) return;
   context.kernels->quantize(a.row(row), a.width, a.quantized.from(row));
+}
+
+// The room of every rank in context.scratch.
+void ReserveScratch(OpContext& context, int64_t floats) {
+  for (std::vector<float>& scratch : context.scratch) {
+    if (scratch.size() < static_cast<size_t>(floats)) scratch.resize(static_cast<size_t>(floats));
+  }
 }
 
 // Calls fn(row) for all rows, several threads where the work is worth it.
@@ -104,10 +113,11 @@ void RmsNorm(const RmsNormArgs& args, OpContext& context) {
   });
 }
 
-// Rows [first_row, first_row + rows) of x times the weight's groups [first, first + count).
-void Multiply(const Activations& x, int64_t first_row, int64_t rows,
-              const LinearArgs::Output& output, int64_t first, int64_t count, OpContext& context) {
-  const Weight& weight = *output.weight;
+// Rows [first_row, first_row + rows) of x times the weight's groups [first, first + count), to
+// `out` with rows `stride` apart.
+void Multiply(const Activations& x, int64_t first_row, int64_t rows, const Weight& weight,
+              const float* bias, int64_t first, int64_t count, float* out, int64_t stride,
+              OpContext& context) {
   const int64_t column = first * cpu::kGroupRows;
   const int64_t columns = std::min(count * cpu::kGroupRows, weight.rows - column);
   context.kernels->matmul({
@@ -119,13 +129,21 @@ void Multiply(const Activations& x, int64_t first_row, int64_t rows,
       .x = x.quantized.q == nullptr ? x.quantized : x.quantized.from(first_row),
       .x_float = x.row(first_row),
       .rows = rows,
-      .out = output.out + first_row * weight.rows + column,
-      .out_stride = weight.rows,
+      .out = out,
+      .out_stride = stride,
   });
-  if (output.bias == nullptr) return;
-  for (int64_t row = first_row; row < first_row + rows; ++row) {
-    context.kernels->add(output.out + row * weight.rows + column, output.bias + column, columns);
+  if (bias == nullptr) return;
+  for (int64_t row = 0; row < rows; ++row) {
+    context.kernels->add(out + row * stride, bias + column, columns);
   }
+}
+
+// The same to the output's own place.
+void Multiply(const Activations& x, int64_t first_row, int64_t rows,
+              const LinearArgs::Output& output, int64_t first, int64_t count, OpContext& context) {
+  const int64_t stride = output.weight->rows;
+  Multiply(x, first_row, rows, *output.weight, output.bias, first, count,
+           output.out + first_row * stride + first * cpu::kGroupRows, stride, context);
 }
 
 void Linear(const LinearArgs& args, OpContext& context) {
@@ -223,11 +241,8 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   }
   // Long rows first: the last tasks to be claimed are short, so threads finish together.
   std::reverse(pieces.begin(), pieces.end());
-  const auto floats = static_cast<size_t>(
-      cpu::AttentionScratchFloats(static_cast<int64_t>(most_rows) * group, shape.v_dim));
-  for (std::vector<float>& scratch : context.scratch) {
-    if (scratch.size() < floats) scratch.resize(floats);
-  }
+  ReserveScratch(context,
+                 cpu::AttentionScratchFloats(static_cast<int64_t>(most_rows) * group, shape.v_dim));
   const auto tasks = static_cast<int64_t>(pieces.size()) * shape.kv_heads;
   const int64_t per_task = (tasks + ThreadTeam::kMaxTasks - 1) / ThreadTeam::kMaxTasks;
   const KvPage k_page = shape.k_page();
@@ -278,6 +293,49 @@ void Activate(const ActivateArgs& args, OpContext& context) {
     const float* gate = args.gate == nullptr ? nullptr : args.gate + row * width;
     context.kernels->activate(args.kind, gate, args.up + row * width, width, args.out.row(row));
     QuantizeRow(args.out, row, context);
+  });
+}
+
+// One loop for both products, the activation and the quantisation: a task takes some columns of all
+// rows, a piece of them at a time, so that what is between stays in the cache.
+void GatedLinear(const GatedLinearArgs& args, OpContext& context) {
+  if (args.rows == 0) return;
+  const bool gated = args.gate.weight != nullptr;
+  const Weight& up = *args.up.weight;
+  const int64_t groups = up.groups();
+  // Whole blocks of 32 columns; a piece has at most kPieceFloats products of each weight.
+  constexpr int64_t kUnit = cpu::kQBlock / cpu::kGroupRows;
+  const int64_t units = (groups + kUnit - 1) / kUnit;
+  const int64_t threads = context.team->threads();
+  const int64_t per_task =
+      kUnit * std::max<int64_t>({1, units / (threads * kTasksPerThread),
+                                 (units + ThreadTeam::kMaxTasks - 1) / ThreadTeam::kMaxTasks});
+  const int64_t fit = kPieceFloats / (args.rows * cpu::kQBlock);
+  const int64_t per_piece = std::min(per_task, kUnit * std::max<int64_t>(1, fit));
+  ReserveScratch(context, 2 * args.rows * per_piece * cpu::kGroupRows);
+  context.team->ParallelFor((groups + per_task - 1) / per_task, [&](int64_t task, int rank) {
+    float* up_out = context.scratch[static_cast<size_t>(rank)].data();
+    const int64_t end = std::min(groups, (task + 1) * per_task);
+    for (int64_t first = task * per_task; first < end; first += per_piece) {
+      const int64_t count = std::min(per_piece, end - first);
+      const int64_t column = first * cpu::kGroupRows;
+      const int64_t columns = std::min(count * cpu::kGroupRows, up.rows - column);
+      float* gate_out = up_out + args.rows * columns;
+      Multiply(args.input, 0, args.rows, up, args.up.bias, first, count, up_out, columns, context);
+      if (gated) {
+        Multiply(args.input, 0, args.rows, *args.gate.weight, args.gate.bias, first, count,
+                 gate_out, columns, context);
+      }
+      for (int64_t row = 0; row < args.rows; ++row) {
+        float* x = up_out + row * columns;
+        float* out = args.out.data == nullptr ? x : args.out.row(row) + column;
+        context.kernels->activate(args.kind, gated ? gate_out + row * columns : nullptr, x, columns,
+                                  out);
+        if (args.out.quantized.q == nullptr) continue;
+        context.kernels->quantize(out, columns,
+                                  args.out.quantized.from(row, column / cpu::kQBlock));
+      }
+    }
   });
 }
 
@@ -370,6 +428,7 @@ const OpTable& CpuOps() {
       .rope_and_cache = RopeAndCache,
       .paged_attention = PagedAttention,
       .activate = Activate,
+      .gated_linear = GatedLinear,
       .scale_and_cap = ScaleAndCap,
       .route = Route,
       .gather = Gather,

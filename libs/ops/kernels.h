@@ -79,8 +79,10 @@ struct QuantizedRows {
                                    // weights to signed
   int64_t stride = 0;              // rows of the step
 
-  QuantizedRows from(int64_t row) const {
-    return {q + row * kQBlock, scale + row, scaled_sum + row, minus128sum + 2 * row, stride};
+  // The same from row `row` and block `block` on.
+  QuantizedRows from(int64_t row, int64_t block = 0) const {
+    const int64_t at = block * stride + row;
+    return {q + at * kQBlock, scale + at, scaled_sum + at, minus128sum + 2 * at, stride};
   }
 };
 

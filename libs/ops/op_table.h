@@ -179,6 +179,18 @@ struct ActivateArgs {
   Activations out;
 };
 
+// The inner half of a feed-forward network: out = activation(gate(input)) * up(input), or
+// activation(up(input)) when gate has no weight. Their `out` is not used. Quantises where `out` has
+// room, and may leave out.data null then.
+struct GatedLinearArgs {
+  Activations input;
+  int64_t rows = 0;
+  LinearArgs::Output gate;
+  LinearArgs::Output up;
+  Activation kind = Activation::kSilu;
+  Activations out;  // width up.weight->rows
+};
+
 // x = softcap(scale * x): softcap * tanh(x / softcap), or nothing when it is 0.
 struct ScaleAndCapArgs {
   float* x = nullptr;  // [rows, width]
@@ -250,6 +262,7 @@ struct OpTable {
   void (*rope_and_cache)(const RopeAndCacheArgs& args, OpContext& context);
   void (*paged_attention)(const PagedAttentionArgs& args, OpContext& context);
   void (*activate)(const ActivateArgs& args, OpContext& context);
+  void (*gated_linear)(const GatedLinearArgs& args, OpContext& context);
   void (*scale_and_cap)(const ScaleAndCapArgs& args, OpContext& context);
   void (*route)(const RouteArgs& args, OpContext& context);
   void (*gather)(const GatherArgs& args, OpContext& context);

@@ -235,6 +235,17 @@ void Activate(const ActivateArgs& args, OpContext&) {
   }
 }
 
+void GatedLinear(const GatedLinearArgs& args, OpContext& context) {
+  const auto floats = static_cast<size_t>(args.rows * args.out.width);
+  const bool gated = args.gate.weight != nullptr;
+  std::vector<float> up(floats);
+  std::vector<float> gate(gated ? floats : 0);
+  const LinearArgs::Output inner[2] = {{args.up.weight, up.data(), args.up.bias},
+                                       {args.gate.weight, gate.data(), args.gate.bias}};
+  Linear({args.input, args.rows, std::span(inner).first(gated ? 2 : 1)}, context);
+  Activate({args.kind, gated ? gate.data() : nullptr, up.data(), args.rows, args.out}, context);
+}
+
 void ScaleAndCap(const ScaleAndCapArgs& args, OpContext&) {
   for (int64_t i = 0; i < args.rows * args.width; ++i) {
     args.x[i] = SoftCap(args.x[i] * args.scale, args.softcap);
@@ -303,6 +314,7 @@ const OpTable& RefOps() {
       .rope_and_cache = RopeAndCache,
       .paged_attention = PagedAttention,
       .activate = Activate,
+      .gated_linear = GatedLinear,
       .scale_and_cap = ScaleAndCap,
       .route = Route,
       .gather = Gather,

@@ -71,6 +71,11 @@ struct QuantizedActivations {
     return out;
   }
 
+  bool SameQuantized(const QuantizedActivations& other) const {
+    return q == other.q && scale == other.scale && scaled_sum == other.scaled_sum &&
+           minus128sum == other.minus128sum;
+  }
+
   std::vector<float> data;
   std::vector<int8_t> q;
   std::vector<float> scale, scaled_sum;
