@@ -243,6 +243,10 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   std::reverse(pieces.begin(), pieces.end());
   ReserveScratch(context,
                  cpu::AttentionScratchFloats(static_cast<int64_t>(most_rows) * group, shape.v_dim));
+  // A task quantises what it has computed, unless a block of 32 crosses its heads.
+  const int64_t columns = static_cast<int64_t>(group) * shape.v_dim;
+  const bool quantizes = args.out.quantized.q != nullptr;
+  const bool fused = quantizes && columns % cpu::kQBlock == 0;
   const auto tasks = static_cast<int64_t>(pieces.size()) * shape.kv_heads;
   const int64_t per_task = (tasks + ThreadTeam::kMaxTasks - 1) / ThreadTeam::kMaxTasks;
   const KvPage k_page = shape.k_page();
@@ -259,7 +263,7 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
           context.kernels->attention({
               .q = args.q + row * q_width + kv_head * group * shape.head_dim,
               .q_stride = q_width,
-              .out = args.out.row(row) + kv_head * group * shape.v_dim,
+              .out = args.out.row(row) + kv_head * columns,
               .out_stride = width,
               .rows = piece.rows,
               .first_position = piece.sequence->first_position + piece.first,
@@ -280,9 +284,14 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
               .block_tokens = shape.block_tokens,
               .scratch = context.scratch[static_cast<size_t>(rank)].data(),
           });
+          if (!fused) continue;
+          for (int64_t r = row; r < row + piece.rows; ++r) {
+            context.kernels->quantize(args.out.row(r) + kv_head * columns, columns,
+                                      args.out.quantized.from(r, kv_head * columns / cpu::kQBlock));
+          }
         }
       });
-  if (args.out.quantized.q != nullptr) {
+  if (quantizes && !fused) {
     ForRows(args.rows, width, context, [&](int64_t row) { QuantizeRow(args.out, row, context); });
   }
 }

@@ -72,6 +72,7 @@ struct Case {
       Activations view;
       view.data = out.data() + begin * out_width;
       view.width = out_width;
+      if (room != nullptr) view.quantized = *room;
       ops.paged_attention({.q = q.data() + begin * q_width,
                            .rows = rows,
                            .heads = heads,
@@ -90,6 +91,7 @@ struct Case {
   int tokens, heads, window = 0;
   float softcap = 0;
   bool neighbours = true;
+  const cpu::QuantizedRows* room = nullptr;  // for the quantised outputs of one chunk
   KvShape shape;
   std::vector<int32_t> table, slots;
   std::vector<uint8_t> k, v;
@@ -153,6 +155,26 @@ TEST_CASE("PagedAttention keeps to its window, its soft cap and the width of val
     for (const Isa isa : AvailableIsas()) {
       CpuContext cpu(isa, 2);
       REQUIRE(SameBits(make().Run(CpuOps(), cpu.context, chunk), bits));
+    }
+  }
+}
+
+TEST_CASE("PagedAttention quantises what it computes", "[ops]") {
+  // A group of heads makes whole blocks of 32, or does not.
+  for (const auto& [tokens, heads, kv_heads, dim] :
+       {std::tuple{1, 6, 2, 32}, {70, 6, 2, 64}, {70, 6, 6, 48}}) {
+    const int64_t width = int64_t{heads} * dim;
+    for (const Isa isa : AvailableIsas()) {
+      CpuContext cpu(isa, 2);
+      const std::vector<float> out =
+          Case(tokens, heads, kv_heads, dim, 64).Run(CpuOps(), cpu.context, tokens);
+      const test::QuantizedActivations expected(out, width, *cpu.context.kernels);
+      test::QuantizedActivations actual(std::vector<float>(out.size()), width,
+                                        *cpu.context.kernels);
+      Case quantised(tokens, heads, kv_heads, dim, 64);
+      quantised.room = &actual.view.quantized;
+      REQUIRE(SameBits(quantised.Run(CpuOps(), cpu.context, tokens), out));
+      REQUIRE(actual.SameQuantized(expected));
     }
   }
 }
