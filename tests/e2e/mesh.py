@@ -25,16 +25,24 @@ def model_path() -> Path:
     return home / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+_handed_out: set[int] = set()
+
+
 def free_port() -> int:
-    """A port below the kernel's range for outgoing connections, so that none of those takes it."""
+    """A port below the kernel's range for outgoing connections, so that none of those takes it. Never
+    the same one twice: what is asked for now is bound later."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
         low = int(file.read().split()[0])
     for _ in range(1000):
         port = 10000 + int.from_bytes(os.urandom(2), "little") % (min(low, 32000) - 11000)
+        wanted = {port, port + 10, port + 20}  # further workers: 10 apart
+        if wanted & _handed_out:
+            continue
         try:
-            for used in (port, port + 10, port + 20):  # further workers: 10 apart
+            for used in wanted:
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", used))
+            _handed_out.update(wanted)
             return port
         except OSError:
             continue
