@@ -139,7 +139,7 @@ TEST_CASE("ToOtlpJson writes what ParseOtlpJson reads back, whatever the values"
   const std::string json = ToOtlpJson(spans);
   INFO(json);
   REQUIRE(json.find('\n') == std::string::npos);
-  REQUIRE_NOTHROW(nlohmann::json::parse(json));
+  REQUIRE(nlohmann::json::accept(json));
   const auto parsed = ParseOtlpJson(json);
   REQUIRE(parsed.ok());
   REQUIRE(*parsed == spans);
