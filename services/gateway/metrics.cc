@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <string>
-#include <vector>
+
+#include "libs/telemetry/buckets.h"
 
 namespace weft::gateway {
 namespace {
@@ -15,10 +16,6 @@ constexpr std::array<std::string_view, 40> kLanguages = {
     "json",   "julia",    "kotlin",     "lua",     "matlab",    "objective-c", "ocaml",
     "perl",   "php",      "powershell", "python",  "r",         "ruby",        "rust",
     "scala",  "shell",    "sql",        "swift",   "typescript"};
-
-// The workers' own buckets for the same name: vLLM's.
-const std::vector<double> kFirstText = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5,
-                                        0.75,  1,     2.5,  5,    7.5,  10,   20,   40,  80};
 
 }  // namespace
 
@@ -49,7 +46,7 @@ Metrics::Metrics(telemetry::Registry& r)
                            {"model_name", "kind"})),
       time_to_first_token(r.HistogramWith("weft_time_to_first_token_seconds",
                                           "From a request's arrival to its first text",
-                                          {"model_name"}, kFirstText)),
+                                          {"model_name"}, telemetry::kFirstTokenBuckets)),
       auth_failures(r.CounterWith(
           "weft_auth_failures_total",
           "Requests refused for who asked: no_key, bad_key, role, store, or throttled "

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "libs/base/ids.h"
+#include "libs/scan/policy.h"
 #include "libs/telemetry/json_text.h"
 
 namespace weft::gateway {
@@ -113,7 +114,7 @@ void CompletionLogprobs(std::string& out, std::span<const v1::TokenLogprob> entr
     values += comma;
     Number(values, entry.logprob());
     offsets += comma + std::to_string(offset);
-    offset += Characters(entry.text());
+    offset += scan::CountCharacters(entry.text());
     tops += comma;
     if (std::isnan(entry.logprob())) {
       tops += "null";
@@ -216,12 +217,6 @@ std::string Event(std::string_view json) {
   std::string out;
   out.reserve(json.size() + 8);
   return out.append("data: ").append(json).append("\n\n");
-}
-
-uint64_t Characters(std::string_view text) {
-  return static_cast<uint64_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
 }
 
 std::string RoleChunk(const AnswerFacts& f, uint32_t choice) {

@@ -27,10 +27,6 @@ std::string NewAnswerId(bool chat);
 // "stop", "length", "content_filter"
 std::string_view FinishReasonName(v1::FinishReason reason);
 
-// Of UTF-8 text: what text_offset counts. The bytes of a character that is cut count with its
-// first.
-uint64_t Characters(std::string_view text);
-
 // Each is a JSON object; Event makes "data: …\n\n" of it.
 std::string RoleChunk(const AnswerFacts& facts, uint32_t choice);
 std::string TextChunk(const AnswerFacts& facts, uint32_t choice, std::string_view text,

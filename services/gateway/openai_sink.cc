@@ -7,12 +7,18 @@
 #include <utility>
 #include <vector>
 
+#include "libs/scan/policy.h"
 #include "services/gateway/api_error.h"
 #include "services/gateway/infill_sink.h"
 #include "services/gateway/openai_json.h"
 
 namespace weft::gateway {
 namespace {
+
+// What text_offset counts, which only log probabilities show.
+uint64_t Offset(bool with_logprobs, std::string_view text) {
+  return with_logprobs ? scan::CountCharacters(text) : 0;
+}
 
 AnswerFacts FactsOf(const GenerationRequest& request, int64_t created) {
   AnswerFacts facts;
@@ -44,7 +50,7 @@ class StreamSink final : public GenerationSink {
         abandoned_(std::move(abandoned)) {
     for (uint32_t i = 0; i < request.sequences(); ++i) {
       const std::string& prompt = request.PromptText(i / request.best_of);
-      offsets_[i] = Characters(prompt);
+      offsets_[i] = Offset(with_logprobs_, prompt);
       echoes_[i].wanted = request.echo;
       if (request.echo) echoes_[i].text = prompt;
     }
@@ -66,7 +72,7 @@ class StreamSink final : public GenerationSink {
     Echo& echo = echoes_[choice];
     if (!echo.text.empty()) return;
     echo.text = text;  // a prompt of token ids
-    offsets_[choice] = Characters(text);
+    offsets_[choice] = Offset(with_logprobs_, text);
   }
 
   void OnPromptLogprobs(uint32_t choice,
@@ -77,7 +83,7 @@ class StreamSink final : public GenerationSink {
   void OnPiece(uint32_t choice, const OutputGate::Piece& piece) override {
     WriteEcho(choice);
     const uint64_t offset = offsets_[choice];
-    offsets_[choice] += Characters(piece.text);
+    offsets_[choice] += Offset(with_logprobs_, piece.text);
     // A token without text (half a character, an end token) says nothing yet.
     if (piece.text.empty() && (!with_logprobs_ || piece.logprobs.empty())) return;
     call_.exchange().Write(
@@ -170,13 +176,13 @@ class OpenAiWholeSink final : public WholeSink {
       WholeChoice& choice = choices_[i];
       choice.with_logprobs = request.show_logprobs;
       echoed_[i] = request.PromptText(i / best_of_);
-      choice.text_offset = Characters(echoed_[i]);
+      choice.text_offset = Offset(choice.with_logprobs, echoed_[i]);
     }
   }
   void OnPromptText(uint32_t index, std::string_view text) override {
     if (!echoed_[index].empty()) return;
     echoed_[index] = text;  // a prompt of token ids
-    choices_[index].text_offset = Characters(text);
+    choices_[index].text_offset = Offset(choices_[index].with_logprobs, text);
   }
   void OnPromptLogprobs(uint32_t index, std::span<const v1::TokenLogprob* const> entries) override {
     for (const v1::TokenLogprob* entry : entries) choices_[index].prompt_logprobs.push_back(*entry);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "libs/base/status.h"
+#include "libs/telemetry/buckets.h"
 #include "libs/telemetry/log.h"
 #include "libs/telemetry/semantic.h"
 
@@ -13,8 +14,6 @@ const telemetry::Logger kLog("worker");
 namespace semantic = telemetry::semantic;
 
 // vLLM's buckets.
-const std::vector<double> kFirstToken = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5,
-                                         0.75,  1,     2.5,  5,    7.5,  10,   20,   40,  80};
 const std::vector<double> kInterToken = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3,
                                          0.4,  0.5,   0.75, 1,     2.5, 5,    7.5, 10};
 const std::vector<double> kRequest = {0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10, 15,
@@ -46,7 +45,7 @@ struct WorkerTelemetry::Series {
   Series(telemetry::Registry& m, const std::string& model)
       : first_token(m.HistogramWith("weft_time_to_first_token_seconds",
                                     "From arrival at the worker to the first token.",
-                                    {"model_name"}, kFirstToken)
+                                    {"model_name"}, telemetry::kFirstTokenBuckets)
                         .With({model})),
         inter_token(m.HistogramWith("weft_inter_token_latency_seconds",
                                     "Between two tokens of a sequence.", {"model_name"},

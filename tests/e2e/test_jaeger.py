@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from mesh import ROOT, free_port, wait_until
-from trace_check import SERVICES, Span, check_trace
+from trace_check import SERVICES, Span, check_trace, is_whole
 
 
 def test_one_request_is_one_trace_in_jaeger(fresh_mesh, tmp_path):
@@ -36,7 +36,7 @@ def test_one_request_is_one_trace_in_jaeger(fresh_mesh, tmp_path):
                 "model": model, "max_tokens": 8,
                 "messages": [{"role": "user", "content": "Hi"}]}).status_code == 200
 
-        def trace():  # spans come when their services export them, a parent after its children
+        def trace():
             answer = httpx.get(f"{query}/api/traces/{trace_id}")
             if answer.status_code != 200:
                 return None
@@ -45,11 +45,7 @@ def test_one_request_is_one_trace_in_jaeger(fresh_mesh, tmp_path):
             spans = [Span(s["spanID"], next((r["spanID"] for r in s["references"]), None),
                           names[s["processID"]], s["operationName"], s["startTime"] * 1000,
                           (s["startTime"] + s["duration"]) * 1000) for s in found["spans"]]
-            known = {span.id for span in spans} | {parent}
-            whole = (set(names.values()) >= SERVICES and any(s.parent == parent for s in spans)
-                     and all(s.parent in known for s in spans)
-                     and {"prefill", "decode"} <= {s.name for s in spans})
-            return spans if whole else None
+            return spans if is_whole(spans, parent) else None
 
         # Jaeger counts in microseconds.
         check_trace(wait_until(trace, 30, 0.3), parent, slack=1_002_000)

@@ -3,7 +3,7 @@
 import json
 
 from mesh import wait_until
-from trace_check import SERVICES, Span, check_trace
+from trace_check import Span, check_trace, is_whole
 
 
 def spans_of(mesh, trace_id):
@@ -30,18 +30,15 @@ def test_one_request_is_one_trace_through_four_services(mesh, model):
         response = client.post("/v1/chat/completions", json={
             "model": model, "max_tokens": 8, "messages": [{"role": "user", "content": "Hi"}]})
     assert response.status_code == 200
-    def whole():  # services export on their own time, and a span after the spans below it
-        spans = spans_of(mesh, trace_id)
-        known = {span["spanId"] for span in spans} | {parent}
-        return ({s["service"] for s in spans} >= SERVICES
-                and any(s.get("parentSpanId") == parent for s in spans)
-                and all(s.get("parentSpanId") in known for s in spans)
-                and {"prefill", "decode"} <= {s["name"] for s in spans})
 
-    wait_until(whole, 20, 0.2)
-    spans = spans_of(mesh, trace_id)
-    check_trace([Span(s["spanId"], s.get("parentSpanId"), s["service"], s["name"],
-                      int(s["startTimeUnixNano"]), int(s["endTimeUnixNano"])) for s in spans], parent)
+    def whole():
+        spans = spans_of(mesh, trace_id)
+        seen = [Span(s["spanId"], s.get("parentSpanId"), s["service"], s["name"],
+                     int(s["startTimeUnixNano"]), int(s["endTimeUnixNano"])) for s in spans]
+        return (spans, seen) if is_whole(seen, parent) else None
+
+    spans, seen = wait_until(whole, 20, 0.2)
+    check_trace(seen, parent)
     attributes = {a["key"] for span in spans for a in span.get("attributes", [])}
     assert {"gen_ai.request.model", "gen_ai.usage.output_tokens"} <= attributes
 

@@ -14,6 +14,15 @@ class Span(NamedTuple):
     end: int
 
 
+def is_whole(spans: list[Span], parent: str) -> bool:
+    """Services export on their own time, and a span after the spans below it."""
+    known = {span.id for span in spans} | {parent}
+    return ({span.service for span in spans} >= SERVICES
+            and any(span.parent == parent for span in spans)
+            and all(span.parent in known for span in spans)
+            and {"prefill", "decode"} <= {span.name for span in spans})
+
+
 def check_trace(spans: list[Span], parent: str, slack: int = 1_000_000):
     """`parent`: the span of the client's. `slack`: nanoseconds by which clocks may disagree, as each
     process pairs its own steady and wall clock."""

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "libs/scan/policy.h"
 #include "tests/support/catch.h"
 
 using nlohmann::json;
@@ -79,7 +80,7 @@ TEST_CASE("Half characters are told apart, and offsets count characters", "[gate
   const json logprobs = json::parse(text)["choices"][0]["logprobs"];
   CHECK(logprobs["text_offset"] == json{4, 6, 7});
   CHECK(logprobs["top_logprobs"][1].size() == 2);
-  CHECK(weft::gateway::Characters("h\xc3\xa9\xe2\x82\xac") == 3);
+  CHECK(weft::scan::CountCharacters("h\xc3\xa9\xe2\x82\xac") == 3);
 }
 
 TEST_CASE("A blocked answer names rule and line and not the text", "[gateway]") {
