@@ -203,7 +203,7 @@ TEST_CASE("AppendJsonString always makes JSON that parses", "[telemetry]") {
     }
     std::string out;
     AppendJsonString(out, bytes, 16);
-    REQUIRE_NOTHROW(Json::parse(out));
+    REQUIRE(Json::accept(out));
     REQUIRE(ValidUtf8(bytes, 16).size() <= 16);
   }
 }
