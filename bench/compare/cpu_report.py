@@ -83,6 +83,26 @@ def section(path):
     return lines
 
 
+def kernel_lines(path):
+    with open(path, encoding="utf-8") as f:
+        result = json.load(f)
+    lines = ["### Variants of kernels", "",
+             "The first of a group is in use; a ratio above 1 would beat it. Best of short runs by turns.", "",
+             "| group | variant | | ratio |", "|---|---|---|---|"]
+    for variant in result["variants"]:
+        value = f"{variant['value']:.2f} us" if variant["unit"] == "us" else (
+            f"{variant['value']:.1f} {variant['unit']}")
+        ratio_text = "in use" if variant["used"] else f"{variant['ratio']:.2f}"
+        lines.append(f"| {variant['group']} | {variant['name']} | {value} | {ratio_text} |")
+    if result["instructions"]:
+        lines += ["", "### Instructions", "",
+                  "By `valgrind --tool=callgrind`, which knows no AVX-512: of the avx2 level. Products of"
+                  " 256 x 1536.", "", "| | instructions | multiply-adds an instruction |", "|---|---|---|"]
+        lines += [f"| {entry['name']} | {entry['instructions']:,} | {entry['mac_per_instruction']} |"
+                  for entry in result["instructions"]]
+    return lines + ["", f"- weft {result['commit']}; {result['machine']['cpu']}", f"- `{result['command']}`", ""]
+
+
 def write_report(folder, report):
     """Replaces what stands between the marks of `report`, from the results in `folder`."""
     with open(report, encoding="utf-8") as f:
@@ -92,5 +112,8 @@ def write_report(folder, report):
     lines = []
     for path in sorted(glob.glob(os.path.join(folder, "cpu_*.json"))):
         lines += section(path)
+    kernels = os.path.join(folder, "kernels.json")
+    if os.path.exists(kernels):
+        lines += kernel_lines(kernels)
     with open(report, "w", encoding="utf-8") as f:
         f.write(text[:begin] + "\n\n" + "\n".join(lines) + "\n" + text[end:])

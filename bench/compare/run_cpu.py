@@ -3,7 +3,7 @@
 
     ./weft bench compare/cpu
     python3 bench/compare/run_cpu.py --model MODEL.gguf [--ik DIR] [--threads 1,2] [--rounds 3]
-        [--isa avx2] [--name smollm2] [--metrics prefill] [--context 32768]
+        [--isa avx2] [--name smollm2] [--metrics prefill] [--context 32768] [--kernels also]
 
 Peers: ik_llama.cpp where --ik (or WEFT_IK_BIN) names the folder of its llama-bench and
 llama-batched-bench; llama.cpp where --llama-python (or WEFT_LLAMA_PYTHON) is a Python that can import
@@ -15,6 +15,9 @@ memory bandwidth that bench/kernels/read_bandwidth finds. --metrics takes only s
 --context lets Weft run beyond the model's own context. Prints tokens per second and the ratio Weft /
 peer, median and range over the rounds; writes bench/results/cpu_NAME.json, then bench/compare/cpu.md
 from all such files. On a shared machine only ratios of one run mean something.
+
+First come single kernels (bench/results/kernels.json): those that lost beside the ones in use, and
+instruction counts. --kernels no leaves them out, only does nothing else.
 """
 import argparse
 import json
@@ -25,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 
+import kernel_numbers
 import run_llama_cpp as llama_cpp
 from cpu_report import write_report
 
@@ -210,6 +214,15 @@ def write_results(name, result):
         f.write("\n")
 
 
+def measure_kernels(args):
+    print("kernels", flush=True)
+    counts = kernel_numbers.instructions(args.bin)
+    write_results("kernels.json", {
+        "command": "python3 bench/compare/run_cpu.py --kernels only", "commit": llama_cpp.commit(),
+        "machine": {"cpu": llama_cpp.cpu_name(), "cpus": os.cpu_count()},
+        "variants": kernel_numbers.variants(args.bin, 1), "instructions": counts})
+
+
 def measure_model(args):
     args.model = os.path.abspath(args.model)
     players = sides(args)
@@ -238,7 +251,7 @@ def measure_model(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default_model = os.environ.get("WEFT_MODEL")
-    parser.add_argument("--model", default=default_model, required=default_model is None)
+    parser.add_argument("--model", default=default_model)
     parser.add_argument("--name", help="of the result (default: of the model's file)")
     parser.add_argument("--bin", default=os.environ.get("WEFT_BIN_DIR", "build/bench/bin"))
     parser.add_argument("--ik", default=os.environ.get("WEFT_IK_BIN"))
@@ -256,10 +269,16 @@ def main():
     parser.add_argument("--mib", type=int, default=512, help="of the bandwidth measurement")
     parser.add_argument("--metrics", default=",".join(METRICS))
     parser.add_argument("--context", type=int, default=0, help="of Weft, beyond the model's own")
+    parser.add_argument("--kernels", choices=("no", "also", "only"), default="also")
     args = parser.parse_args()
     args.metrics = [m for m in METRICS if m in args.metrics.split(",")]
+    if args.model is None and args.kernels != "only":
+        parser.error("--model is missing")
 
-    measure_model(args)
+    if args.kernels != "no":
+        measure_kernels(args)
+    if args.kernels != "only":
+        measure_model(args)
     write_report(RESULTS, REPORT)
 
 

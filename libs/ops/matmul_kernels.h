@@ -27,8 +27,8 @@ inline void StoreOutputs(const MatmulArgs& args, int64_t group, int64_t row, typ
 inline constexpr int kPrefetchRows = 2;
 inline constexpr int64_t kPrefetchBytes = 2048;
 
-// R rows of x against one group of a quantised layout.
-template <typename S, int R, typename Tile>
+// R rows of x against one group of a quantised layout. Few rows prefetch `kAhead` bytes ahead.
+template <typename S, int R, typename Tile, int64_t kAhead = kPrefetchBytes>
 struct QuantPass {
   static void Run(const MatmulArgs& args, int64_t group, int64_t row) {
     using F = typename S::F;
@@ -47,9 +47,9 @@ struct QuantPass {
     for (int64_t b = 0; b < blocks;
          ++b, q += stride * kQBlock, scale += stride, scaled_sum += stride, minus += 2 * stride) {
       const Tile tile(weights, b);
-      if constexpr (R <= kPrefetchRows) {
+      if constexpr (R <= kPrefetchRows && kAhead > 0) {
         for (int64_t at = 0; at < block_bytes; at += 64) {
-          __builtin_prefetch(weights + b * block_bytes + at + kPrefetchBytes);
+          __builtin_prefetch(weights + b * block_bytes + at + kAhead);
         }
       }
       typename S::template Acc<kSum, R> acc[R];

@@ -1,0 +1,34 @@
+// AVX2: products of many rows from a panel, or pass by pass as few rows are computed; attention.
+#include "bench/kernels/variants.h"
+#include "bench/kernels/variants_attention.h"
+#include "libs/device/cpu_features.h"
+#include "libs/ops/avx2_panel.h"
+
+namespace weft::bench {
+
+std::vector<Variant> Avx2Variants() {
+  std::vector<Variant> out;
+  for (const DType type : {DType::kQ4_1, DType::kQ4_K, DType::kQ6_K, DType::kQ8_0}) {
+    const auto operands = std::make_shared<Operands>(type, 256, 1536, 64);
+    const std::string group = "avx2, " + std::string(Name(type)) + ", 64 rows";
+    const double work = 64e-9 * 256 * 1536;
+    out.push_back({group, type == DType::kQ8_0 ? "panel of words" : "panel of bytes", true,
+                   "GMAC/s", work,
+                   [operands] { cpu::GetKernels(Isa::kAvx2).matmul(operands->Args()); }});
+    out.push_back({group,
+                   type == DType::kQ8_0 ? "passes of 4 rows, products of magnitudes and signs"
+                                        : "passes of 4 rows, unpacked for each",
+                   false, "GMAC/s", work,
+                   [operands] { cpu::Matmul<cpu::SimdAvx2>(operands->Args()); }});
+  }
+  const auto attention = std::make_shared<AttentionOperands>();
+  const auto attend = [&](const std::string& name, bool used, auto run) {
+    out.push_back({"avx2, attention of 32 rows", name, used, "GMAC/s", AttentionOperands::kWork,
+                   [attention, run] { run(attention->Args()); }});
+  };
+  attend("K and V read as halves", true, cpu::GetKernels(Isa::kAvx2).attention);
+  attend("converted to floats once", false, ConvertingAttention<cpu::SimdAvx2>);
+  return out;
+}
+
+}  // namespace weft::bench
