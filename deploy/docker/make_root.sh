@@ -49,10 +49,10 @@ fi
   printf ' "packages": [\n'
   printf '  {"SPDXID": "SPDXRef-weft", "name": "%s", "versionInfo": "%s", "downloadLocation": "NOASSERTION", "filesAnalyzed": false}' \
     "$name" "$("$binary" --version | awk '{print $NF}')"
-  # A library's package may have listed it below / or below /usr: both name the same folder.
+  # A library's package may have listed it below / or below /usr: both name the same folder. Diversions are listed too.
   names=()
   for library in "${libraries[@]}"; do names+=("$library" "${library#/usr}" "/usr$library"); done
-  mapfile -t packages < <(dpkg -S "${names[@]}" 2>/dev/null | cut -d: -f1 | sort -u)
+  mapfile -t packages < <(dpkg -S "${names[@]}" 2>/dev/null | sed '/^diversion by /d; s/:.*//' | sort -u)
   dpkg-query -W -f='${Package} ${Version} ${Architecture}\n' "${packages[@]}" | sort -u | while read -r package version architecture; do
     printf ',\n  {"SPDXID": "SPDXRef-%s", "name": "%s", "versionInfo": "%s", "downloadLocation": "NOASSERTION", "filesAnalyzed": false,\n' \
       "${package//[^A-Za-z0-9.-]/-}" "$package" "$version"
