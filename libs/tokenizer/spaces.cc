@@ -34,7 +34,7 @@ std::string SpaceRules::Apply(std::string_view text, const TextPart& part) const
       add = part.is_first && !body.empty();
       break;
     case Prefix::kFirstAndAfterControl:
-      add = (part.is_first || part.follows_control) && (!body.empty() || part.precedes_user_token);
+      add = (part.is_first || part.follows_control) && (!body.empty() || part.user_token >= 0);
       break;
     case Prefix::kEach:
       add = !body.empty();

@@ -9,11 +9,14 @@ namespace weft {
 
 // Where a part of a text stands.
 struct TextPart {
-  bool is_first = true;              // the text begins with it
-  bool is_last = true;               // the text ends with it
-  bool follows_control = false;      // a control token stands before it
-  bool precedes_user_token = false;  // a user-defined token stands after it
-  bool continues = false;            // a text before it: no space is put between them
+  bool is_first = true;          // the text begins with it
+  bool is_last = true;           // the text ends with it
+  bool follows_control = false;  // a control token stands before it
+  int32_t user_token = -1;       // the user-defined token that stands after it
+  bool continues = false;        // a text before it: no space is put between them
+  // Of all the tokens since the last control token, this part's and its user token's added by
+  // Encode. Only a unigram's encoder has one.
+  float* score_sum = nullptr;
 };
 
 class TextEncoder {

@@ -69,18 +69,23 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text, const EncodeOption
   if (options.add_special && add_bos_ && bos_ >= 0) out.push_back(bos_);
   const SpecialTokens& specials = options.parse_special ? *control_and_user_ : *user_;
   size_t begin = 0;
-  TextPart part{.is_last = false, .continues = options.continues};
+  float score_sum = 0;
+  TextPart part{.is_last = false, .continues = options.continues, .score_sum = &score_sum};
   SpecialTokens::Match match{};
   while (!specials.empty() && specials.FindNext(text, begin, options.literal, match)) {
     const uint8_t strips = strips_.empty() ? 0 : strips_[static_cast<size_t>(match.id)];
     const bool is_control = IsControl(match.id);
     size_t end = match.begin;
     if ((strips & 1) != 0) end = TrailingSpace(text.substr(0, end), begin);
-    part.precedes_user_token = !is_control;
+    part.user_token = is_control ? -1 : match.id;
     encoder_->Encode(text.substr(begin, end - begin), part, out);
     out.push_back(match.id);
     begin = (strips & 2) != 0 ? AfterSpace(text, match.end) : match.end;
-    part = {.is_first = false, .is_last = false, .follows_control = is_control};
+    if (is_control) score_sum = 0;
+    part = {.is_first = false,
+            .is_last = false,
+            .follows_control = is_control,
+            .score_sum = &score_sum};
   }
   part.is_last = true;
   encoder_->Encode(text.substr(begin), part, out);

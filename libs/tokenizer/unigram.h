@@ -16,23 +16,27 @@ namespace weft {
 // Immutable. Linear in the bytes of a text times the length of the longest token.
 class Unigram final : public TextEncoder {
  public:
-  // double_sums: in double precision, as Hugging Face's library does it; SentencePiece uses float,
-  // and which of two nearly equal splits wins may depend on it.
+  // Which of two nearly equal splits wins depends on how their sums are rounded. double_sums: in
+  // double precision and from 0 in each part, as Hugging Face's library does it. SentencePiece
+  // (as of version 0.2.3) sums floats, across user-defined tokens, and from 0 again where a sum
+  // is large.
   Unigram(SentencePieceVocab vocab, bool double_sums);
 
   void Encode(std::string_view text, const TextPart& part,
               std::vector<int32_t>& out) const override;
 
  private:
+  // Appends the best split of `text`, which begins at the sum `before`; returns the sum at its end.
   template <typename Sum>
-  void Split(std::string_view text, std::vector<int32_t>& out) const;
+  Sum Split(std::string_view text, Sum before, std::vector<int32_t>& out) const;
+  // What the user-defined token `id` adds to a sum.
+  float UserDefinedScore(size_t id) const;
 
   SentencePieceVocab vocab_;
   UnknownText unknown_;
   ByteTrie trie_;
   bool double_sums_;
   double lowest_ = 0;  // of the normal tokens' scores
-  double highest_ = 0;
 };
 
 }  // namespace weft

@@ -191,6 +191,38 @@ TEST_CASE("Unigram takes the split with the best sum", "[sentencepiece]") {
   CHECK(Load(metadata).value()->Encode("   ").empty());
 }
 
+// Expected: sentencepiece 0.2.3 with the same pieces.
+TEST_CASE("Of nearly equal splits the one wins whose sum SentencePiece rounds up",
+          "[sentencepiece]") {
+  TokenizerMetadata metadata = Metadata("t5", {{"<unk>", 0, kUnknown},
+                                               {"<user>", 0, kUserDefined},
+                                               {"a", -5.9},
+                                               {"aa", -3},
+                                               {"<s>", 0, kControl}});
+  metadata.add_space_prefix = false;
+  const auto tokenizer = Load(metadata).value();
+  CHECK(tokenizer->Encode("aaa") == Ids{2, 3});
+  // The sum goes on after a user-defined token, and begins anew after a control token.
+  CHECK(tokenizer->Encode("a<user>aaa") == Ids{2, 1, 3, 2});
+  CHECK(tokenizer->Encode("aa<user>aaa") == Ids{3, 1, 2, 3});
+  CHECK(tokenizer->Encode("a<user>a<s>aaa", {.parse_special = true}) == Ids{2, 1, 2, 4, 2, 3});
+}
+
+TEST_CASE("A long text is split as well at its end as at its beginning", "[sentencepiece]") {
+  TokenizerMetadata metadata = Metadata("t5", {{"<unk>", 0, kUnknown},
+                                               {"<user>", 0, kUserDefined},
+                                               {"a", -2.6},
+                                               {"aa", -5.3},
+                                               {"b", -97.3}});
+  metadata.add_space_prefix = false;
+  const auto tokenizer = Load(metadata).value();
+  const std::string before(100'000, 'b');
+  for (const std::string& text : {before + "aa", before + "<user>aa", "<user>" + before + "aa"}) {
+    const Ids ids = tokenizer->Encode(text);
+    CHECK(Ids(ids.end() - 2, ids.end()) == Ids{2, 2});
+  }
+}
+
 TEST_CASE("Metadata of SentencePiece that contradicts itself is refused and named",
           "[sentencepiece]") {
   TokenizerMetadata scores = Metadata("llama", Small());
