@@ -31,6 +31,7 @@ constexpr size_t kIdCharacters = 12;
 constexpr const char* kFields[] = {
     "id",         "name",       "tenant", "role", "requests_per_minute",
     "created_at", "expires_at", "salt",   "hash"};
+constexpr const char* kMaxPriority = "max_priority";  // the only field that may be missing
 
 absl::Status ReadText(const json& key, const char* field, std::string& out) {
   const json& value = key.at(field);
@@ -73,7 +74,7 @@ absl::StatusOr<store::KeyRecord> ReadKey(const json& key) {
     if (!key.contains(field)) return InvalidArgument("{}: is missing", field);
   }
   for (const auto& [name, value] : key.items()) {
-    bool known = false;
+    bool known = name == kMaxPriority;
     for (const char* field : kFields) known = known || name == field;
     if (!known) return InvalidArgument("{}: is not a field of a key", name);
   }
@@ -94,6 +95,9 @@ absl::StatusOr<store::KeyRecord> ReadKey(const json& key) {
     return InvalidArgument("requests_per_minute: must be 1 to 1000000");
   }
   fields.requests_per_minute = rate.get<uint32_t>();
+  if (key.contains(kMaxPriority)) {
+    WEFT_RETURN_IF_ERROR(ReadText(key, kMaxPriority, fields.max_priority));
+  }
   WEFT_RETURN_IF_ERROR(CheckKeyFields(fields));
   WEFT_RETURN_IF_ERROR(ReadTime(key, "created_at", record.created_at));
   WEFT_RETURN_IF_ERROR(ReadTime(key, "expires_at", record.expires_at));
@@ -102,6 +106,7 @@ absl::StatusOr<store::KeyRecord> ReadKey(const json& key) {
   record.name = fields.name;
   record.tenant = fields.tenant;
   record.requests_per_minute = fields.requests_per_minute;
+  record.max_priority = fields.max_priority;
   return record;
 }
 
@@ -144,6 +149,7 @@ std::string FormatKeyFile(const std::vector<store::KeyRecord>& keys) {
                     {"expires_at", key.expires_at},
                     {"salt", HexOf(key.salt)},
                     {"hash", HexOf(key.secret_hash)}});
+    if (!key.max_priority.empty()) list.back()[kMaxPriority] = key.max_priority;
   }
   nlohmann::ordered_json file;
   file["keys"] = std::move(list);

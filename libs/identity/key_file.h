@@ -3,9 +3,10 @@
 //
 //   {"keys": [{"id": "0kQ…", "name": "ci", "tenant": "default", "role": "developer",
 //              "requests_per_minute": 60, "created_at": 1790000000, "expires_at": 0,
-//              "salt": "<32 hex digits>", "hash": "<64 hex digits>"}]}
+//              "salt": "<32 hex digits>", "hash": "<64 hex digits>", "max_priority": "low"}]}
 //
-// Times are Unix seconds, 0 = never. The hash is HashApiKey's, so it depends on the pepper.
+// "max_priority" may be missing: as the role may. Times are Unix seconds, 0 = never. The hash is
+// HashApiKey's, so it depends on the pepper.
 #pragma once
 
 #include <absl/status/status.h>
@@ -19,8 +20,8 @@
 
 namespace weft::identity {
 
-// Every field is needed, none beyond them is taken, and no id may come twice. INVALID_ARGUMENT
-// names the field (keys[3].role) or the byte offset.
+// Every other field is needed, none beyond them is taken, and no id may come twice.
+// INVALID_ARGUMENT names the field (keys[3].role) or the byte offset.
 absl::StatusOr<std::vector<store::KeyRecord>> ParseKeyFile(std::string_view text);
 
 std::string FormatKeyFile(const std::vector<store::KeyRecord>& keys);

@@ -57,6 +57,12 @@ absl::StatusOr<PrincipalPtr> MakePrincipal(const store::KeyRecord& record) {
   if (!ParseRole(record.role, principal->role)) {
     return Internal("key {} has the unknown role '{}'", record.id, record.role);
   }
+  if (!record.max_priority.empty()) {
+    principal->max_priority = 0;
+    if (!ParsePriority(record.max_priority, *principal->max_priority)) {
+      return Internal("key {} has the unknown priority '{}'", record.id, record.max_priority);
+    }
+  }
   return principal;
 }
 
@@ -75,6 +81,11 @@ absl::Status CheckKeyFields(const NewKey& key) {
     return WithField(InvalidArgument("requests_per_minute: must be 1 to 1000000, not {}",
                                      key.requests_per_minute),
                      "requests_per_minute");
+  }
+  int32_t priority = 0;
+  if (!key.max_priority.empty() && !ParsePriority(key.max_priority, priority)) {
+    return WithField(InvalidArgument("max_priority: must be 'low', 'normal' or 'high'"),
+                     "max_priority");
   }
   return absl::OkStatus();
 }
@@ -155,6 +166,7 @@ absl::StatusOr<CreatedKey> MakeKey(const NewKey& key, std::string_view pepper, i
   created.record.salt = NewSalt();
   created.record.secret_hash = HashApiKey(text.text, created.record.salt, pepper);
   created.record.requests_per_minute = key.requests_per_minute;
+  created.record.max_priority = key.max_priority;
   created.record.created_at = now;
   created.record.expires_at = key.expires_at;
   created.text = std::move(text.text);

@@ -18,6 +18,20 @@ bool ParseRole(std::string_view name, Role& out) {
   return true;
 }
 
+std::string_view PriorityName(int32_t priority) {
+  if (priority == 0) return "normal";
+  return priority < 0 ? "low" : "high";
+}
+
+bool ParsePriority(std::string_view name, int32_t& out) {
+  for (const int32_t priority : {-1, 0, kHighestPriority}) {
+    if (name != PriorityName(priority)) continue;
+    out = priority;
+    return true;
+  }
+  return false;
+}
+
 std::string_view AccessName(Access access) {
   switch (access) {
     case Access::kPublic:

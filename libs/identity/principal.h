@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,11 @@ namespace weft::identity {
 enum class Role : uint8_t { kDeveloper, kAdmin };
 std::string_view RoleName(Role role);
 bool ParseRole(std::string_view name, Role& out);
+
+// Classes of requests: -1 is "low", 0 "normal", 1 "high". Higher goes first where there is a queue.
+inline constexpr int32_t kHighestPriority = 1;
+std::string_view PriorityName(int32_t priority);
+bool ParsePriority(std::string_view name, int32_t& out);
 
 // What a route asks of its caller. Every route has one.
 enum class Access : uint8_t {
@@ -29,6 +35,7 @@ struct Principal {
   std::string tenant;
   Role role = Role::kDeveloper;
   uint32_t requests_per_minute = 60;
+  std::optional<int32_t> max_priority;  // that it may ask for; nothing: what the role may
 };
 using PrincipalPtr = std::shared_ptr<const Principal>;
 

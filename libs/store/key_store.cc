@@ -11,7 +11,7 @@ namespace weft::store {
 namespace {
 
 // Forward only: a step that was released is never edited.
-constexpr std::array<std::string_view, 1> kMigrations = {
+constexpr std::array<std::string_view, 2> kMigrations = {
     R"sql(
 CREATE TABLE tenants (
   name       TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 100),
@@ -34,11 +34,15 @@ CREATE TABLE api_keys (
 
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant, created_at);
 )sql",
+    R"sql(
+ALTER TABLE api_keys ADD COLUMN max_priority TEXT NOT NULL DEFAULT ''
+  CHECK (max_priority IN ('', 'low', 'normal', 'high'));
+)sql",
 };
 
 constexpr std::string_view kColumns =
     "id, name, tenant, role, salt, secret_hash, requests_per_minute, created_at, expires_at, "
-    "last_used_at, revoked_at";
+    "last_used_at, revoked_at, max_priority";
 
 std::span<const uint8_t> Bytes(const std::string& s) {
   return {reinterpret_cast<const uint8_t*>(s.data()), s.size()};
@@ -57,6 +61,7 @@ KeyRecord ReadRow(const Statement& row) {
   key.expires_at = row.Int(8);
   key.last_used_at = row.Int(9);
   key.revoked_at = row.Int(10);
+  key.max_priority = row.Text(11);
   return key;
 }
 
@@ -76,7 +81,8 @@ class SqliteKeyStore final : public KeyStore {
       WEFT_ASSIGN_OR_RETURN(
           Statement insert,
           db_->Prepare(fmt::format(
-              "INSERT INTO api_keys ({}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+              "INSERT INTO api_keys ({}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
+              "?12)",
               kColumns)));
       return insert.Bind(1, key.id)
           .Bind(2, key.name)
@@ -89,6 +95,7 @@ class SqliteKeyStore final : public KeyStore {
           .Bind(9, key.expires_at)
           .Bind(10, key.last_used_at)
           .Bind(11, key.revoked_at)
+          .Bind(12, key.max_priority)
           .Run();
     });
   }

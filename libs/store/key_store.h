@@ -22,6 +22,7 @@ struct KeyRecord {
   std::string salt;         // 16 random bytes
   std::string secret_hash;  // HMAC-SHA-256, 32 bytes
   uint32_t requests_per_minute = 60;
+  std::string max_priority;  // "low", "normal", "high", or empty: as the role may
   int64_t created_at = 0;    // Unix seconds, as all times here
   int64_t expires_at = 0;    // 0 = never
   int64_t last_used_at = 0;  // 0 = never

@@ -161,7 +161,8 @@ void Bind(config::Binder& b, Config& c) {
   b.Int("max_prompts", &c.limits.max_prompts, 1, 1024, "largest number of prompts of one request");
   b.Choice("developer_priority", &c.limits.developer_priority,
            {{"low", -1}, {"normal", 0}, {"high", 1}},
-           "the highest priority that keys of the role developer may ask for");
+           "the highest priority that keys of the role developer may ask for, where the key has no "
+           "max_priority of its own");
   b.Choice("prefix_cache", &c.salt_by_tenant, {{"shared", false}, {"tenant", true}},
            "who shares cached beginnings of prompts: everybody, or the keys of one tenant");
   b.Int("max_prompt_characters", &c.limits.max_prompt_characters, 1, int64_t{1} << 30,

@@ -1,6 +1,5 @@
 #include "services/gateway/generation_request.h"
 
-#include <array>
 #include <charconv>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -39,9 +38,6 @@ void ReadStopTokens(ParamReader& r, v1::SamplingParams& sampling) {
     sampling.add_stop_token_ids(static_cast<uint32_t>(id.get<uint64_t>()));
   }
 }
-
-constexpr std::array<std::pair<std::string_view, int32_t>, 3> kPriorities = {
-    {{"low", -1}, {"normal", 0}, {"high", 1}}};
 
 // A text, or an array of text parts joined.
 std::string ReadContent(ParamReader& r, const json& content) {
@@ -277,9 +273,8 @@ void ReadSampling(ParamReader& r, const RequestLimits& limits, GenerationRequest
 
 void ReadPriority(ParamReader& r, v1::Submit& submit) {
   const std::string name = r.Text("priority", "normal", 16);
-  for (const auto& [known, value] : kPriorities) {
-    if (name == known) return submit.set_priority(value);
-  }
+  int32_t priority = 0;
+  if (identity::ParsePriority(name, priority)) return submit.set_priority(priority);
   r.Fail(ParamError("priority", "invalid_value",
                     "Invalid value for 'priority': expected 'low', 'normal' or 'high'."));
 }
@@ -355,10 +350,11 @@ absl::StatusOr<GenerationRequest> ParseChatRequest(const json& body, const Reque
 absl::Status CheckPriority(const RequestLimits& limits, const identity::Principal* principal,
                            const GenerationRequest& request) {
   const bool admin = principal != nullptr && principal->role == identity::Role::kAdmin;
-  if (admin || request.submit.priority() <= limits.developer_priority) return absl::OkStatus();
-  const int64_t index = int64_t{limits.developer_priority} + 1;
+  int32_t most = admin ? identity::kHighestPriority : limits.developer_priority;
+  if (principal != nullptr) most = principal->max_priority.value_or(most);
+  if (request.submit.priority() <= most) return absl::OkStatus();
   return WithField(PermissionDenied("This API key may not ask for a priority above '{}'.",
-                                    kPriorities[static_cast<size_t>(index)].first),
+                                    identity::PriorityName(most)),
                    "priority");
 }
 

@@ -56,7 +56,7 @@ struct RequestLimits {
   int64_t max_prompt_characters = 262'144;
   int64_t generate_max_prompt_characters = 4'096;
   bool truncate_prompt = false;    // cut a longer prompt instead of refusing it
-  int32_t developer_priority = 0;  // the highest that keys of developers may ask for
+  int32_t developer_priority = 0;  // the highest that keys of developers may ask for, unless set
   std::string default_model;  // of requests that may leave it out; empty: the request must name one
 };
 
@@ -72,7 +72,8 @@ absl::StatusOr<GenerationRequest> ParseGenerateRequest(const nlohmann::json& bod
                                                        const RequestLimits& limits);
 absl::StatusOr<GenerationRequest> ParsePredictRequest(const nlohmann::json& body,
                                                       const RequestLimits& limits);
-// PERMISSION_DENIED for a priority above what the caller's key may ask for: any for admins.
+// PERMISSION_DENIED for a priority above what the caller's key may ask for: what was set when it
+// was made, else any for admins and limits.developer_priority for the others.
 absl::Status CheckPriority(const RequestLimits& limits, const identity::Principal* principal,
                            const GenerationRequest& request);
 // From the gRPC API: fills defaults, checks what the scheduler does not.

@@ -28,6 +28,7 @@ ordered_json ToJson(const store::KeyRecord& key) {
   out["tenant"] = key.tenant;
   out["role"] = key.role;
   out["requests_per_minute"] = key.requests_per_minute;
+  out["max_priority"] = key.max_priority.empty() ? ordered_json() : ordered_json(key.max_priority);
   out["created_at"] = key.created_at;
   out["expires_at"] = key.expires_at;
   out["last_used_at"] = key.last_used_at;
@@ -55,6 +56,7 @@ absl::StatusOr<identity::NewKey> ParseNewKey(const nlohmann::json& body) {
   request.set_role(r.Text("role", "", 32));
   request.set_requests_per_minute(
       static_cast<uint32_t>(r.Integer("requests_per_minute", 0, 1, 1'000'000)));
+  request.set_max_priority(r.Text("max_priority", "", 16));
   request.set_expires_at_unix(r.Integer("expires_at", 0, 0, INT64_C(253402300799)));
   WEFT_RETURN_IF_ERROR(r.Finish());
   return ToNewKey(request);
@@ -116,6 +118,7 @@ v1::ApiKey ToProto(const store::KeyRecord& record) {
   out.set_tenant(record.tenant);
   out.set_role(record.role);
   out.set_requests_per_minute(record.requests_per_minute);
+  out.set_max_priority(record.max_priority);
   out.set_created_at_unix(record.created_at);
   out.set_expires_at_unix(record.expires_at);
   out.set_last_used_at_unix(record.last_used_at);
@@ -131,6 +134,7 @@ absl::StatusOr<identity::NewKey> ToNewKey(const v1::CreateKeyRequest& request) {
     return ParamError("role", "invalid_value", "Invalid 'role': expected 'admin' or 'developer'.");
   }
   if (request.requests_per_minute() != 0) key.requests_per_minute = request.requests_per_minute();
+  key.max_priority = request.max_priority();
   key.expires_at = request.expires_at_unix();
   return key;
 }

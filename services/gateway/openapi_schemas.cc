@@ -138,10 +138,12 @@ std::string_view OpenApiSchemas() {
   "name": {"type": "string", "minLength": 1, "maxLength": 100}, "tenant": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{1,100}$", "default": "default"},
   "role": {"enum": ["admin", "developer", null], "default": "developer"},
   "requests_per_minute": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000000, "default": 60},
+  "max_priority": {"enum": ["low", "normal", "high", null], "default": null, "description": "the highest priority it may ask for; null: what its role may"},
   "expires_at": {"type": ["integer", "null"], "minimum": 0, "description": "Unix seconds; 0 = never", "default": 0}}},
 "Key": {"type": "object", "required": ["id", "name", "tenant", "role", "requests_per_minute", "created_at", "revoked"], "properties": {
   "object": {"const": "api_key"}, "id": {"type": "string"}, "name": {"type": "string"}, "tenant": {"type": "string"},
-  "role": {"enum": ["admin", "developer"]}, "requests_per_minute": {"type": "integer"}, "created_at": {"type": "integer"},
+  "role": {"enum": ["admin", "developer"]}, "requests_per_minute": {"type": "integer"},
+  "max_priority": {"enum": ["low", "normal", "high", null]}, "created_at": {"type": "integer"},
   "expires_at": {"type": "integer"}, "last_used_at": {"type": "integer"}, "revoked": {"type": "boolean"}}},
 "CreatedKey": {"allOf": [{"$ref": "#/components/schemas/Key"}], "type": "object", "required": ["secret"], "properties": {
   "secret": {"type": "string", "description": "the key itself; it is not kept"}}},

@@ -28,6 +28,7 @@ struct KeysFlags {
   std::string name;
   std::string tenant;
   std::string role;
+  std::string max_priority;
   std::string id;
   uint32_t requests_per_minute = 0;
   int64_t expires_in_days = 0;
@@ -85,6 +86,7 @@ nlohmann::json ToJson(const v1::ApiKey& key) {
           {"tenant", key.tenant()},
           {"role", key.role()},
           {"requests_per_minute", key.requests_per_minute()},
+          {"max_priority", key.max_priority()},
           {"created_at_unix", key.created_at_unix()},
           {"expires_at_unix", key.expires_at_unix()},
           {"last_used_at_unix", key.last_used_at_unix()},
@@ -98,6 +100,7 @@ absl::StatusOr<int> Create(const KeysFlags& flags) {
   request.set_tenant(flags.tenant);
   request.set_role(flags.role);
   request.set_requests_per_minute(flags.requests_per_minute);
+  request.set_max_priority(flags.max_priority);
   if (flags.expires_in_days > 0) {
     request.set_expires_at_unix(UnixSeconds(Clock::Real().Wall()) + flags.expires_in_days * 86400);
   }
@@ -131,13 +134,14 @@ absl::StatusOr<int> List(const KeysFlags& flags) {
     fmt::print("{}\n", out.dump(1));
     return 0;
   }
-  fmt::print("{:<26} {:<20} {:<16} {:<10} {:>8}  {:<10} {:<10} {:<10}\n", "ID", "NAME", "TENANT",
-             "ROLE", "RPM", "CREATED", "EXPIRES", "LAST USED");
+  fmt::print("{:<26} {:<20} {:<16} {:<10} {:>8}  {:<8} {:<10} {:<10} {:<10}\n", "ID", "NAME",
+             "TENANT", "ROLE", "RPM", "PRIORITY", "CREATED", "EXPIRES", "LAST USED");
   for (const v1::ApiKey& key : response.keys()) {
-    fmt::print("{:<26} {:<20} {:<16} {:<10} {:>8}  {:<10} {:<10} {:<10}{}\n", key.id(), key.name(),
-               key.tenant(), key.role(), key.requests_per_minute(), Date(key.created_at_unix()),
-               Date(key.expires_at_unix()), Date(key.last_used_at_unix()),
-               key.revoked() ? " revoked" : "");
+    fmt::print("{:<26} {:<20} {:<16} {:<10} {:>8}  {:<8} {:<10} {:<10} {:<10}{}\n", key.id(),
+               key.name(), key.tenant(), key.role(), key.requests_per_minute(),
+               key.max_priority().empty() ? "by role" : key.max_priority(),
+               Date(key.created_at_unix()), Date(key.expires_at_unix()),
+               Date(key.last_used_at_unix()), key.revoked() ? " revoked" : "");
   }
   return 0;
 }
@@ -162,6 +166,7 @@ absl::StatusOr<int> Generate(const KeysFlags& flags) {
     return InvalidArgument("role: there is no '{}'", flags.role);
   }
   if (flags.requests_per_minute > 0) key.requests_per_minute = flags.requests_per_minute;
+  key.max_priority = flags.max_priority;
   const int64_t now = UnixSeconds(Clock::Real().Wall());
   if (flags.expires_in_days > 0) key.expires_at = now + flags.expires_in_days * 86400;
   std::string pepper;
@@ -197,6 +202,10 @@ void AddKeyFlags(CLI::App* command, KeysFlags& flags) {
       ->check(CLI::IsMember({"admin", "developer"}));
   command->add_option("--requests-per-minute", flags.requests_per_minute, "its rate (default: 60)")
       ->check(CLI::Range(1u, 100'000'000u));
+  command
+      ->add_option("--max-priority", flags.max_priority,
+                   "the highest priority it may ask for: low, normal or high (default: by role)")
+      ->check(CLI::IsMember({"low", "normal", "high"}));
   command->add_option("--expires-in-days", flags.expires_in_days, "0: never")
       ->check(CLI::Range(0, 36500));
 }

@@ -125,6 +125,20 @@ def test_a_key_has_its_own_rate_and_says_when_to_come_back(mesh, weftctl):
     assert any(name.lower().startswith("ratelimit") for name in limited[0].headers)
 
 
+def test_a_key_asks_for_no_more_priority_than_it_has(mesh, model, weftctl):
+    def ask(max_priority, priority):
+        made = json.loads(weftctl("keys", "create", "--name", "p", "--max-priority", max_priority,
+                                  "--json", "--home", mesh.home).stdout)
+        assert made["max_priority"] == max_priority
+        return httpx.post(f"{mesh.url}/v1/completions", timeout=60,
+                          headers={"Authorization": f"Bearer {made['secret']}"},
+                          json={"model": model, "prompt": "Hi", "max_tokens": 1,
+                                "priority": priority})
+
+    assert ask("high", "high").status_code == 200
+    error_of(ask("low", "normal"), 403)
+
+
 def test_a_revoked_key_ends_within_a_second(mesh, weftctl):
     made = json.loads(weftctl("keys", "create", "--name", "brief", "--json", "--home",
                               mesh.home).stdout)

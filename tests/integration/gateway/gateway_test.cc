@@ -1,4 +1,5 @@
 // The REST API with real sockets over a fake scheduler.
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <thread>
@@ -216,6 +217,26 @@ TEST_CASE("A key is made, listed without its secret, and ends when it is revoked
   const std::string text(std::istreambuf_iterator<char>(log), {});
   CHECK(text.find(key["secret"].get<std::string>().substr(18)) == std::string::npos);
   CHECK(text.find(f.admin_key.substr(18)) == std::string::npos);
+}
+
+TEST_CASE("A key may ask for no more priority than it was made with", "[gateway]") {
+  GatewayFixture f;
+  const auto ask = [&](const json& key, const char* priority) {
+    const auto made = json::parse(f.Post("/v1/keys", key).body);
+    json body = {{"model", "fake"}, {"prompt", "hi"}, {"max_tokens", 1}, {"priority", priority}};
+    return f.Post("/v1/completions", body,
+                  "Authorization: Bearer " + made["secret"].get<std::string>() + "\r\n");
+  };
+  const auto refused = ask({{"name", "slow"}, {"max_priority", "low"}}, "normal");
+  CHECK(ErrorOf(refused, 403)["param"] == "priority");
+  CHECK(ask({{"name", "slow"}, {"max_priority", "low"}}, "low").status == 200);
+  CHECK(ErrorOf(ask({{"name", "any"}}, "high"), 403)["param"] == "priority");
+  CHECK(ask({{"name", "fast"}, {"max_priority", "high"}}, "high").status == 200);
+  const json list = json::parse(f.Get("/v1/keys").body)["data"];
+  CHECK(std::count_if(list.begin(), list.end(),
+                      [](const json& key) { return key["max_priority"] == "low"; }) == 2);
+  CHECK(ErrorOf(f.Post("/v1/keys", {{"name", "x"}, {"max_priority", "urgent"}}), 400)["param"] ==
+        "max_priority");
 }
 
 TEST_CASE("A key's rate limit ends in 429 with the time to come back", "[gateway]") {

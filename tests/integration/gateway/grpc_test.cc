@@ -174,10 +174,12 @@ TEST_CASE("gRPC serves models, tokens and keys to those who may", "[gateway]") {
   CHECK(tokens.token_ids_size() == 3);
   v1::CreateKeyRequest create;
   create.set_name("grpc");
+  create.set_max_priority("high");
   v1::CreateKeyResponse created;
   REQUIRE(api.admin->CreateKey(api.Context().get(), create, &created).ok());
   CHECK(created.key().role() == "developer");
   CHECK(created.key().requests_per_minute() == 60);
+  CHECK(created.key().max_priority() == "high");
   const std::string admin_key = std::exchange(api.key, created.secret());
   v1::ListKeysResponse keys;
   CHECK(api.admin->ListKeys(api.Context().get(), {}, &keys).error_code() ==

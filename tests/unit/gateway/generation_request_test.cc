@@ -247,6 +247,16 @@ TEST_CASE("A priority is bounded by the caller's key", "[gateway]") {
   CHECK(refused.code() == absl::StatusCode::kPermissionDenied);
   CHECK(weft::FieldOf(refused) == "priority");
   CHECK(weft::gateway::CheckPriority(limits, &admin, *high).ok());
+  // What was set for the key goes before its role, up and down.
+  weft::identity::Principal chosen = developer;
+  chosen.max_priority = 1;
+  CHECK(weft::gateway::CheckPriority(limits, &chosen, *high).ok());
+  chosen.role = weft::identity::Role::kAdmin;
+  chosen.max_priority = -1;
+  CHECK(weft::FieldOf(weft::gateway::CheckPriority(limits, &chosen, *high)) == "priority");
+  CHECK_FALSE(
+      weft::gateway::CheckPriority(limits, &chosen, *weft::gateway::ParseChatRequest(Chat(), {}))
+          .ok());
   limits.developer_priority = 1;
   CHECK(weft::gateway::CheckPriority(limits, &developer, *high).ok());
   body["priority"] = "low";

@@ -50,7 +50,7 @@ bool Has(const std::string& text, const std::string& part) {
 
 TEST_CASE("A key file reads back as it was written", "[identity]") {
   const CreatedKey one = Make({.name = "ci", .tenant = "a", .role = Role::kAdmin});
-  const CreatedKey two = Make({.name = "späte Schicht", .expires_at = 5000});
+  const CreatedKey two = Make({.name = "späte Schicht", .max_priority = "low", .expires_at = 5000});
   const auto keys = ParseKeyFile(FormatKeyFile({one.record, two.record}));
   REQUIRE(keys.ok());
   REQUIRE(keys->size() == 2);
@@ -61,6 +61,8 @@ TEST_CASE("A key file reads back as it was written", "[identity]") {
   CHECK((*keys)[1].name == "späte Schicht");
   CHECK((*keys)[1].expires_at == 5000);
   CHECK((*keys)[1].created_at == 1000);
+  CHECK((*keys)[0].max_priority.empty());
+  CHECK((*keys)[1].max_priority == "low");
 }
 
 TEST_CASE("A key file holds no secret", "[identity]") {
@@ -84,6 +86,10 @@ TEST_CASE("A bad key file is refused with the field's name", "[identity]") {
   CHECK(Has(ErrorOf(Replaced(good, "\"salt\": \"", "\"salt\": \"zz")), "keys[0].salt"));
   CHECK(Has(ErrorOf(Replaced(good, "\"hash\"", "\"hahs\"")), "keys[0].hash: is missing"));
   CHECK(Has(ErrorOf(Replaced(good, "\"name\"", "\"more\": 1, \"name\"")), "keys[0].more"));
+  CHECK(Has(ErrorOf(Replaced(good, "\"name\"", "\"max_priority\": \"urgent\", \"name\"")),
+            "keys[0].max_priority"));
+  CHECK(Has(ErrorOf(Replaced(good, "\"name\"", "\"max_priority\": 1, \"name\"")),
+            "keys[0].max_priority"));
   CHECK(Has(ErrorOf(Replaced(good, key.record.id, "short")), "keys[0].id"));
   CHECK(Has(ErrorOf(FormatKeyFile({key.record, key.record})), "keys[1].id"));
   CHECK(Has(ErrorOf("[]"), "keys"));

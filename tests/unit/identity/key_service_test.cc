@@ -73,7 +73,8 @@ TEST_CASE("A new key gives its principal by either header", "[identity]") {
   const std::string key = f.Create({.name = "ci",
                                     .tenant = "red",
                                     .role = weft::identity::Role::kAdmin,
-                                    .requests_per_minute = 7});
+                                    .requests_per_minute = 7,
+                                    .max_priority = "low"});
   const std::string bearer = "bEaReR  " + key;
   for (const Credentials& credentials :
        {Credentials{.authorization = bearer}, Credentials{.api_key = key},
@@ -84,6 +85,7 @@ TEST_CASE("A new key gives its principal by either header", "[identity]") {
     CHECK((*principal)->key_id == f.last_id);
     CHECK((*principal)->tenant == "red");
     CHECK((*principal)->requests_per_minute == 7);
+    CHECK((*principal)->max_priority == -1);
     CHECK((*principal)->role == weft::identity::Role::kAdmin);
   }
 }
@@ -169,6 +171,7 @@ TEST_CASE("A new key's fields are checked and the error names the field", "[iden
   CHECK(field({.name = "a\nb"}) == "name");
   CHECK(field({.name = "a", .tenant = "a b"}) == "tenant");
   CHECK(field({.name = "a", .requests_per_minute = 0}) == "requests_per_minute");
+  CHECK(field({.name = "a", .max_priority = "urgent"}) == "max_priority");
   CHECK(field({.name = "a", .expires_at = 5}) == "expires_at");
 }
 

@@ -65,6 +65,35 @@ TEST_CASE("A key is found again after the store was closed", "[store]") {
   CHECK((info.st_mode & 0777) == 0600);
 }
 
+TEST_CASE("A file from before keys had priorities is brought up to date", "[store]") {
+  TempDir dir;
+  const std::string path = dir.File("weft.db");
+  KeyRecord capped = Sample("capped");
+  capped.max_priority = "low";
+  {
+    auto store = Open(path);
+    REQUIRE(store->Insert(capped).ok());
+    CHECK((*store->Find("capped"))->max_priority == "low");
+    KeyRecord wrong = Sample("wrong");
+    wrong.max_priority = "urgent";
+    CHECK_FALSE(store->Insert(wrong).ok());
+  }
+  {
+    auto db = Database::Open(path);
+    REQUIRE((*db)->Execute("ALTER TABLE api_keys DROP COLUMN max_priority").ok());
+    REQUIRE((*db)->Execute("PRAGMA user_version = 1").ok());
+  }
+  auto store = Open(path);
+  const auto old = store->Find("capped");
+  REQUIRE(old.ok());
+  CHECK((*old)->max_priority.empty());
+  CHECK((*old)->requests_per_minute == 60);
+  KeyRecord fresh = Sample("fresh");
+  fresh.max_priority = "high";
+  REQUIRE(store->Insert(fresh).ok());
+  CHECK((*store->Find("fresh"))->max_priority == "high");
+}
+
 TEST_CASE("Keys are listed by tenant, newest first", "[store]") {
   TempDir dir;
   auto store = Open(dir.File("weft.db"));
