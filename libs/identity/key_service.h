@@ -40,7 +40,7 @@ struct NewKey {
   std::string tenant = "default";  // letters, digits, '.', '_', '-'; 1 to 100
   Role role = Role::kDeveloper;
   uint32_t requests_per_minute = 60;  // 1 to 1,000,000
-  std::string max_priority;           // of its requests: "low", "normal", "high"; empty: by role
+  std::string max_priority = {};      // of its requests: "low", "normal", "high"; empty: by role
   int64_t expires_at = 0;             // Unix seconds, in the future; 0 = never
 };
 
