@@ -39,7 +39,7 @@ void Generate(const DepsPtr& deps, const Call& call, ParseFn parse) {
   if (absl::Status status = ResolveModel(*deps->generation.scheduler, *request); !status.ok()) {
     return call.Fail(status);
   }
-  if (absl::Status status = CheckPriority(deps->limits, call.context().principal.get(), *request);
+  if (absl::Status status = BoundPriority(deps->limits, call.context().principal.get(), *request);
       !status.ok()) {
     return call.Fail(status);
   }

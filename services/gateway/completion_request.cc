@@ -228,7 +228,7 @@ absl::StatusOr<GenerationRequest> ParseInfillRequest(const json& body,
   }
   ReadStop(r, out.submit);
   out.choices = out.best_of = static_cast<uint32_t>(r.Integer("n_cmpl", 1, 1, limits.max_choices));
-  ReadPriority(r, out.submit);
+  ReadPriority(r, out);
   out.stream = r.Bool("stream", false);
   ReadResponseFields(r, out);
   r.IgnoreRest();  // slots, caching, samplers' order: as its server does with what it does not know

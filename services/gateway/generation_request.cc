@@ -106,7 +106,7 @@ void ReadMessage(const json& message, size_t index, v1::ChatMessage& out, absl::
   status = r.Finish();
 }
 
-void ReadChatExtras(ParamReader& r, v1::Submit& submit) {
+void ReadChatExtras(ParamReader& r, GenerationRequest& out) {
   constexpr std::string_view kNoTools = "is not supported by this server's models";
   if (const json* tools = r.Get("tools");
       tools != nullptr && !(tools->is_array() && tools->empty())) {
@@ -135,7 +135,9 @@ void ReadChatExtras(ParamReader& r, v1::Submit& submit) {
   }
   if (const json* tier = r.Get("service_tier"); tier != nullptr) {
     if (*tier == "flex" || *tier == "priority") {
-      if (r.Get("priority") == nullptr) submit.set_priority(*tier == "flex" ? -1 : 1);
+      if (!std::exchange(out.priority_given, true)) {
+        out.submit.set_priority(*tier == "flex" ? -1 : 1);
+      }
     } else if (*tier != "auto" && *tier != "default") {
       r.Fail(UnsupportedParam("service_tier",
                               "is supported as 'auto', 'default', 'flex' and 'priority' only"));
@@ -252,7 +254,7 @@ void ReadSampling(ParamReader& r, const RequestLimits& limits, GenerationRequest
   ReadLogitBias(r, s);
   out.choices = static_cast<uint32_t>(r.Integer("n", 1, 1, limits.max_choices));
   out.best_of = out.choices;
-  ReadPriority(r, out.submit);
+  ReadPriority(r, out);
   out.stream = r.Bool("stream", false);
   if (const json* options = r.Get("stream_options")) {
     if (!options->is_object()) {
@@ -271,10 +273,11 @@ void ReadSampling(ParamReader& r, const RequestLimits& limits, GenerationRequest
   out.user = r.Text("user", "", 512);
 }
 
-void ReadPriority(ParamReader& r, v1::Submit& submit) {
+void ReadPriority(ParamReader& r, GenerationRequest& out) {
+  out.priority_given = r.Get("priority") != nullptr;
   const std::string name = r.Text("priority", "normal", 16);
   int32_t priority = 0;
-  if (identity::ParsePriority(name, priority)) return submit.set_priority(priority);
+  if (identity::ParsePriority(name, priority)) return out.submit.set_priority(priority);
   r.Fail(ParamError("priority", "invalid_value",
                     "Invalid value for 'priority': expected 'low', 'normal' or 'high'."));
 }
@@ -315,7 +318,7 @@ absl::StatusOr<GenerationRequest> ParseChatRequest(const json& body, const Reque
     r.Fail(ParamError("top_logprobs", "invalid_value",
                       "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."));
   }
-  ReadChatExtras(r, out.submit);
+  ReadChatExtras(r, out);
   const json* messages = r.Get("messages");
   if (messages == nullptr) {
     r.Fail(MissingParam("messages"));
@@ -347,12 +350,16 @@ absl::StatusOr<GenerationRequest> ParseChatRequest(const json& body, const Reque
   return out;
 }
 
-absl::Status CheckPriority(const RequestLimits& limits, const identity::Principal* principal,
-                           const GenerationRequest& request) {
+absl::Status BoundPriority(const RequestLimits& limits, const identity::Principal* principal,
+                           GenerationRequest& request) {
   const bool admin = principal != nullptr && principal->role == identity::Role::kAdmin;
   int32_t most = admin ? identity::kHighestPriority : limits.developer_priority;
   if (principal != nullptr) most = principal->max_priority.value_or(most);
   if (request.submit.priority() <= most) return absl::OkStatus();
+  if (!request.priority_given) {
+    request.submit.set_priority(most);
+    return absl::OkStatus();
+  }
   return WithField(PermissionDenied("This API key may not ask for a priority above '{}'.",
                                     identity::PriorityName(most)),
                    "priority");
@@ -442,6 +449,7 @@ absl::StatusOr<GenerationRequest> FromGrpc(const v1::GenerateRequest& request,
     return WithField(InvalidArgument("stop: at most {} strings", kMaxStops), "stop");
   }
   *out.submit.mutable_stop() = request.stop();
+  out.priority_given = request.priority() != v1::PRIORITY_UNSPECIFIED;
   if (request.priority() == v1::PRIORITY_LOW) out.submit.set_priority(-1);
   if (request.priority() == v1::PRIORITY_HIGH) out.submit.set_priority(1);
   switch (request.input_case()) {

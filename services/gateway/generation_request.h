@@ -26,8 +26,10 @@ struct GenerationRequest {
   uint32_t choices = 1;  // answers for each prompt
   uint32_t best_of = 1;  // sequences run for each prompt, of which the best `choices` are answers
   bool max_tokens_given = false;  // false: as many as the model's context holds
+  bool priority_given = false;    // false: normal, or the highest that the key may ask for
   bool stream = false;
   bool include_usage = false;
+  bool show_service_tier = false;            // the caller gave one: the answer says which it had
   bool echo = false;                         // completions: the prompt comes before the text
   bool show_logprobs = false;                // the caller asked for them, not only best_of
   bool prompt_truncated = false;             // it was longer than RequestLimits allow
@@ -72,10 +74,11 @@ absl::StatusOr<GenerationRequest> ParseGenerateRequest(const nlohmann::json& bod
                                                        const RequestLimits& limits);
 absl::StatusOr<GenerationRequest> ParsePredictRequest(const nlohmann::json& body,
                                                       const RequestLimits& limits);
-// PERMISSION_DENIED for a priority above what the caller's key may ask for: what was set when it
-// was made, else any for admins and limits.developer_priority for the others.
-absl::Status CheckPriority(const RequestLimits& limits, const identity::Principal* principal,
-                           const GenerationRequest& request);
+// A key may ask for at most what was set when it was made, else for any priority if it is an
+// admin's and for limits.developer_priority otherwise. PERMISSION_DENIED when the request asks for
+// more; one that asks for none gets no more.
+absl::Status BoundPriority(const RequestLimits& limits, const identity::Principal* principal,
+                           GenerationRequest& request);
 // From the gRPC API: fills defaults, checks what the scheduler does not.
 absl::StatusOr<GenerationRequest> FromGrpc(const v1::GenerateRequest& request,
                                            const RequestLimits& limits);

@@ -235,7 +235,7 @@ void GenerateReactor::Begin(Entry entry, const v1::GenerateRequest& request) {
   if (absl::Status status = ResolveModel(*deps_->generation.scheduler, *parsed); !status.ok()) {
     return End(status);
   }
-  if (absl::Status status = CheckPriority(deps_->limits, entry.principal.get(), *parsed);
+  if (absl::Status status = BoundPriority(deps_->limits, entry.principal.get(), *parsed);
       !status.ok()) {
     return End(status);
   }

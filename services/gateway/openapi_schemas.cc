@@ -28,7 +28,7 @@ std::string_view OpenApiSchemas() {
   "stream": {"type": ["boolean", "null"], "default": false},
   "stream_options": {"type": ["object", "null"], "properties": {"include_usage": {"type": "boolean"}}},
   "user": {"type": ["string", "null"], "maxLength": 512},
-  "priority": {"enum": ["low", "normal", "high", null], "default": "normal", "description": "higher goes first where there is a queue"},
+  "priority": {"enum": ["low", "normal", "high", null], "default": "normal", "description": "higher goes first where there is a queue; a key asks for at most its own highest"},
   "top_k": {"type": ["integer", "null"], "minimum": 0, "description": "0 is off; beyond OpenAI's API, as the five below"},
   "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
   "repetition_penalty": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 10},

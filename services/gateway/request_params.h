@@ -28,7 +28,7 @@ void ReadLogitBias(ParamReader& r, v1::SamplingParams& sampling);
 bool IsTokenId(const nlohmann::json& value);
 // What chat and completions have in common, beside max_tokens and logprobs.
 void ReadSampling(ParamReader& r, const RequestLimits& limits, GenerationRequest& out);
-void ReadPriority(ParamReader& r, v1::Submit& submit);
+void ReadPriority(ParamReader& r, GenerationRequest& out);
 void SetMaxTokens(GenerationRequest& out, std::optional<int64_t> given, int64_t fallback);
 absl::Status CheckMinTokens(const GenerationRequest& request);
 

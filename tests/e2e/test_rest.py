@@ -136,6 +136,7 @@ def test_a_key_asks_for_no_more_priority_than_it_has(mesh, model, weftctl):
                                 "priority": priority})
 
     assert ask("high", "high").status_code == 200
+    assert ask("low", None).status_code == 200
     error_of(ask("low", "normal"), 403)
 
 

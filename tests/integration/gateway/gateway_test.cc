@@ -221,7 +221,7 @@ TEST_CASE("A key is made, listed without its secret, and ends when it is revoked
 
 TEST_CASE("A key may ask for no more priority than it was made with", "[gateway]") {
   GatewayFixture f;
-  const auto ask = [&](const json& key, const char* priority) {
+  const auto ask = [&](const json& key, const json& priority) {
     const auto made = json::parse(f.Post("/v1/keys", key).body);
     json body = {{"model", "fake"}, {"prompt", "hi"}, {"max_tokens", 1}, {"priority", priority}};
     return f.Post("/v1/completions", body,
@@ -230,11 +230,12 @@ TEST_CASE("A key may ask for no more priority than it was made with", "[gateway]
   const auto refused = ask({{"name", "slow"}, {"max_priority", "low"}}, "normal");
   CHECK(ErrorOf(refused, 403)["param"] == "priority");
   CHECK(ask({{"name", "slow"}, {"max_priority", "low"}}, "low").status == 200);
+  CHECK(ask({{"name", "slow"}, {"max_priority", "low"}}, nullptr).status == 200);
   CHECK(ErrorOf(ask({{"name", "any"}}, "high"), 403)["param"] == "priority");
   CHECK(ask({{"name", "fast"}, {"max_priority", "high"}}, "high").status == 200);
   const json list = json::parse(f.Get("/v1/keys").body)["data"];
   CHECK(std::count_if(list.begin(), list.end(),
-                      [](const json& key) { return key["max_priority"] == "low"; }) == 2);
+                      [](const json& key) { return key["max_priority"] == "low"; }) == 3);
   CHECK(ErrorOf(f.Post("/v1/keys", {{"name", "x"}, {"max_priority", "urgent"}}), 400)["param"] ==
         "max_priority");
 }

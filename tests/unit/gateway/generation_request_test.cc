@@ -235,37 +235,66 @@ TEST_CASE("A completion takes several prompts, best_of, echo and suffix", "[gate
 
 TEST_CASE("A priority is bounded by the caller's key", "[gateway]") {
   json body = Chat();
-  body["priority"] = "high";
-  const auto high = weft::gateway::ParseChatRequest(body, {});
-  REQUIRE(high.ok());
-  CHECK(high->submit.priority() == 1);
+  const auto parsed = [&] {
+    auto request = weft::gateway::ParseChatRequest(body, {});
+    REQUIRE(request.ok());
+    return *std::move(request);
+  };
   weft::identity::Principal developer;
   weft::identity::Principal admin;
   admin.role = weft::identity::Role::kAdmin;
+  weft::identity::Principal fast = developer;
+  fast.max_priority = 1;
+  weft::identity::Principal slow = admin;
+  slow.max_priority = -1;  // what was set for the key goes before its role, up and down
   RequestLimits limits;
-  const auto refused = weft::gateway::CheckPriority(limits, &developer, *high);
+  body["priority"] = "high";
+  weft::gateway::GenerationRequest high = parsed();
+  CHECK(high.submit.priority() == 1);
+  const auto refused = weft::gateway::BoundPriority(limits, &developer, high);
   CHECK(refused.code() == absl::StatusCode::kPermissionDenied);
   CHECK(weft::FieldOf(refused) == "priority");
-  CHECK(weft::gateway::CheckPriority(limits, &admin, *high).ok());
-  // What was set for the key goes before its role, up and down.
-  weft::identity::Principal chosen = developer;
-  chosen.max_priority = 1;
-  CHECK(weft::gateway::CheckPriority(limits, &chosen, *high).ok());
-  chosen.role = weft::identity::Role::kAdmin;
-  chosen.max_priority = -1;
-  CHECK(weft::FieldOf(weft::gateway::CheckPriority(limits, &chosen, *high)) == "priority");
-  CHECK_FALSE(
-      weft::gateway::CheckPriority(limits, &chosen, *weft::gateway::ParseChatRequest(Chat(), {}))
-          .ok());
+  CHECK(weft::FieldOf(weft::gateway::BoundPriority(limits, &slow, high)) == "priority");
+  CHECK(weft::gateway::BoundPriority(limits, &admin, high).ok());
+  CHECK(weft::gateway::BoundPriority(limits, &fast, high).ok());
   limits.developer_priority = 1;
-  CHECK(weft::gateway::CheckPriority(limits, &developer, *high).ok());
+  CHECK(weft::gateway::BoundPriority(limits, &developer, high).ok());
+  CHECK(high.submit.priority() == 1);
+  body["priority"] = "normal";
+  weft::gateway::GenerationRequest normal = parsed();
+  CHECK_FALSE(weft::gateway::BoundPriority(limits, &slow, normal).ok());
   body["priority"] = "low";
-  CHECK(weft::gateway::ParseChatRequest(body, {})->submit.priority() == -1);
+  CHECK(parsed().submit.priority() == -1);
   body["priority"] = "urgent";
   CHECK(ChatProblem(body).param == "priority");
-  body.erase("priority");
+}
+
+TEST_CASE("A request that asks for no priority has normal, or its key's highest below that",
+          "[gateway]") {
+  const auto priority = [](const weft::identity::Principal& key, int32_t for_developers) {
+    auto request = weft::gateway::ParseChatRequest(Chat(), {});
+    REQUIRE(request.ok());
+    RequestLimits limits;
+    limits.developer_priority = for_developers;
+    REQUIRE(weft::gateway::BoundPriority(limits, &key, *request).ok());
+    return request->submit.priority();
+  };
+  weft::identity::Principal key;
+  CHECK(priority(key, 0) == 0);
+  CHECK(priority(key, 1) == 0);
+  CHECK(priority(key, -1) == -1);
+  key.max_priority = 1;
+  CHECK(priority(key, -1) == 0);
+  key.max_priority = -1;
+  CHECK(priority(key, 1) == -1);
+}
+
+TEST_CASE("A service tier is a priority, unless one is given", "[gateway]") {
+  json body = Chat();
   body["service_tier"] = "flex";
   CHECK(weft::gateway::ParseChatRequest(body, {})->submit.priority() == -1);
+  body["priority"] = "normal";
+  CHECK(weft::gateway::ParseChatRequest(body, {})->submit.priority() == 0);
   body["service_tier"] = "scale";
   CHECK(ChatProblem(body).param == "service_tier");
 }
