@@ -4,8 +4,9 @@
 //   CodeLlama        <PRE> prefix <SUF> suffix <MID>          (arXiv 2308.12950, prefix first)
 //   StarCoder 1, 2   <fim_prefix> … <fim_suffix> … <fim_middle>
 //   DeepSeek-Coder   <｜fim▁begin｜> … <｜fim▁hole｜> … <｜fim▁end｜>
-//   Qwen2.5-Coder    <|fim_prefix|> … , other files as <|repo_name|>/<|file_sep|> (arXiv
-//   2409.12186) Codestral        [SUFFIX] suffix [PREFIX] prefix
+//   Qwen2.5-Coder    <|fim_prefix|> … , other files as <|repo_name|>, <|file_sep|>
+//                    (arXiv 2409.12186)
+//   Codestral        [SUFFIX] suffix [PREFIX] prefix
 #pragma once
 
 #include <absl/status/statusor.h>

@@ -1,6 +1,9 @@
 """weftctl quantize and inspect: model files without running them."""
 
 import json
+import os
+import pty
+import re
 import signal
 import struct
 import subprocess
@@ -29,12 +32,41 @@ def test_a_quantised_model_runs_and_is_what_it_says(weftctl, tmp_path):
     done = weftctl("quantize", model_path(), out, "--type", "Q4_K", "--threads", 2)
     assert "tensors with rows of 576: Q5_0 instead of Q4_K" in done.stderr
     assert "Q4_1" in done.stderr  # quantised before
+    assert not any(c in done.stderr for c in "\r\x1b")  # not a terminal: no bar
     seen = json.loads(weftctl("inspect", out, "--json").stdout)
     assert seen["types"]["Q5_0"]["tensors"] == 166 and seen["types"]["F32"]["tensors"] == 61
     assert seen["metadata"]["general.file_type"] == 15
     said = weftctl("run", out, "-p", "What is the capital of France?", "--temperature", 0,
                    "--max-tokens", 16).stdout
     assert said.strip()
+
+
+def on_a_terminal(*arguments):
+    """What a command writes to stderr when that is a terminal."""
+    terminal, its_end = pty.openpty()
+    process = subprocess.Popen([BIN / "weftctl", *map(str, arguments)], stdout=subprocess.DEVNULL,
+                               stderr=its_end)
+    os.close(its_end)
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:  # Linux's end of a terminal that nobody writes to any more
+        pass
+    os.close(terminal)
+    assert process.wait(timeout=60) == 0
+    return shown.decode()
+
+
+def test_quantising_draws_a_bar_on_a_terminal_and_wipes_it(tmp_path):
+    shown = on_a_terminal("quantize", model_path(), tmp_path / "q.gguf", "--type", "Q8_0")
+    bars = re.findall(r"\r\x1b\[K\[(=* *)\] +(\d+) %  (\S+)", shown)
+    assert bars and all(len(bar) == 30 for bar, _, _ in bars)
+    percents = [int(percent) for _, percent, _ in bars]
+    assert percents == sorted(percents) and percents[-1] <= 100
+    assert all(name.endswith(".weight") for _, _, name in bars)
+    wiped = shown.rindex("\r\x1b[K")
+    assert shown.index("quantised already") > wiped and "%" not in shown[wiped:]
 
 
 def test_an_interrupted_quantisation_leaves_nothing(tmp_path):
