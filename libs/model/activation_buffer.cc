@@ -10,7 +10,12 @@ void ActivationBuffer::AddConsumer(int64_t width, const Weight& weight, const Op
   floats_ |= !quantized;
 }
 
-void ActivationBuffer::Reserve(int64_t rows) {
+void ActivationBuffer::Reserve(int64_t rows, OpContext& context) {
+  on_device_ = context.device != nullptr;
+  if (on_device_) {
+    bf16_.Reserve(rows * width_, "activations", context);
+    return;
+  }
   if (rows * width_ <= reserved_) return;
   reserved_ = rows * width_;
   const auto elements = static_cast<size_t>(reserved_);
@@ -29,8 +34,12 @@ uint64_t ActivationBuffer::bytes() const {
 
 Activations ActivationBuffer::view(int64_t rows) {
   Activations view;
-  view.data = floats_ ? data_.data() : nullptr;
   view.width = width_;
+  if (on_device_) {
+    view.bf16 = bf16_.data();
+    return view;
+  }
+  view.data = floats_ ? data_.data() : nullptr;
   if (quantized_) {
     view.quantized = {q_.data(), scale_.data(), scaled_sum_.data(), minus128sum_.data(), rows};
   }

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "libs/model/step_buffer.h"
 #include "libs/ops/op_table.h"
 
 namespace weft {
@@ -20,7 +21,7 @@ class ActivationBuffer {
   // it. Called for every layer before the first Reserve.
   void AddConsumer(int64_t width, const Weight& weight, const OpTable& ops);
 
-  void Reserve(int64_t rows);
+  void Reserve(int64_t rows, OpContext& context);
   uint64_t bytes() const;
   Activations view(int64_t rows);
 
@@ -34,6 +35,8 @@ class ActivationBuffer {
   std::vector<float> scale_;
   std::vector<float> scaled_sum_;
   std::vector<int32_t> minus128sum_;
+  StepBuffer<uint16_t> bf16_;  // on a device, in place of all others
+  bool on_device_ = false;
 };
 
 // Grows `buffer` to `floats` and returns the bytes it then takes.

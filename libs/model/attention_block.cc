@@ -22,17 +22,18 @@ AttentionBlock::AttentionBlock(const ModelConfig& config, const ModelWeights& we
 
 uint64_t AttentionBlock::Reserve(int64_t rows) {
   const MlaConfig& mla = config_.mla;
-  uint64_t bytes = ReserveFloats(q_, rows * config_.heads * config_.head_dim);
+  uint64_t bytes = q_.Reserve(rows * config_.heads * config_.head_dim, "queries", context_);
   if (mla.kv_lora > 0) {
-    bytes += ReserveFloats(k_, rows * config_.heads * (mla.nope_dim + mla.v_dim));
-    bytes += ReserveFloats(q_a_, rows * mla.q_lora);
-    bytes += ReserveFloats(kv_a_, rows * (mla.kv_lora + config_.rope_dim));
+    bytes += k_.Reserve(rows * config_.heads * (mla.nope_dim + mla.v_dim), "keys", context_);
+    bytes += q_a_.Reserve(rows * mla.q_lora, "latent queries", context_);
+    bytes +=
+        kv_a_.Reserve(rows * (mla.kv_lora + config_.rope_dim), "latent keys and values", context_);
   } else {
-    bytes += ReserveFloats(k_, rows * config_.kv_heads * config_.head_dim);
-    bytes += ReserveFloats(v_, rows * config_.kv_heads * config_.head_dim);
+    bytes += k_.Reserve(rows * config_.kv_heads * config_.head_dim, "keys", context_);
+    bytes += v_.Reserve(rows * config_.kv_heads * config_.head_dim, "values", context_);
   }
   for (ActivationBuffer* buffer : {&q_latent_, &kv_latent_, &attended_}) {
-    buffer->Reserve(rows);
+    buffer->Reserve(rows, context_);
     bytes += buffer->bytes();
   }
   return bytes;
@@ -42,8 +43,8 @@ uint64_t AttentionBlock::Reserve(int64_t rows) {
 void AttentionBlock::ProjectLatent(const AttentionWeights& layer, const Activations& input,
                                    int64_t rows) {
   const MlaConfig& mla = config_.mla;
-  const auto norm = [&](const std::vector<float>& x, int64_t stride,
-                        const std::vector<float>& weight, ActivationBuffer& out) {
+  const auto norm = [&](StepBuffer<float>& x, int64_t stride, const std::vector<float>& weight,
+                        ActivationBuffer& out) {
     ops_.rms_norm({.x = x.data(),
                    .stride = stride,
                    .weight = weight.data(),

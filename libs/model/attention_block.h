@@ -8,6 +8,7 @@
 #include "libs/model/activation_buffer.h"
 #include "libs/model/model_config.h"
 #include "libs/model/step_batch.h"
+#include "libs/model/step_buffer.h"
 #include "libs/model/weights.h"
 #include "libs/ops/op_table.h"
 
@@ -43,11 +44,11 @@ class AttentionBlock {
   const OpTable& ops_;
   OpContext& context_;
 
-  std::vector<float> q_;        // [rows, heads * head_dim]
-  std::vector<float> k_;        // [rows, kv_heads * head_dim]; latent: [rows, heads * (nope + v)]
-  std::vector<float> v_;        // [rows, kv_heads * head_dim]
-  std::vector<float> q_a_;      // latent: [rows, q_lora]
-  std::vector<float> kv_a_;     // latent: [rows, kv_lora + rope_dim]
+  StepBuffer<float> q_;         // [rows, heads * head_dim]
+  StepBuffer<float> k_;         // [rows, kv_heads * head_dim]; latent: [rows, heads * (nope + v)]
+  StepBuffer<float> v_;         // [rows, kv_heads * head_dim]
+  StepBuffer<float> q_a_;       // latent: [rows, q_lora]
+  StepBuffer<float> kv_a_;      // latent: [rows, kv_lora + rope_dim]
   ActivationBuffer q_latent_;   // [rows, q_lora]
   ActivationBuffer kv_latent_;  // [rows, kv_lora]
   ActivationBuffer attended_;   // [rows, heads * value_dim]

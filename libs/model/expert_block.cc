@@ -31,7 +31,7 @@ uint64_t ExpertBlock::Reserve(int64_t rows) {
   }
   first_.resize(static_cast<size_t>(moe.experts) + 1);
   for (ActivationBuffer* buffer : {&gathered_, &gated_}) {
-    buffer->Reserve(slots);
+    buffer->Reserve(slots, context_);
     bytes += buffer->bytes();
   }
   return bytes;
@@ -57,7 +57,7 @@ void ExpertBlock::Run(const ExpertWeights& weights, const Activations& input, in
   using Output = ExpertLinearArgs::Output;
   const MoeConfig& moe = config_.moe;
   const int64_t slots = rows * moe.used;
-  const std::array<LinearArgs::Output, 1> router = {{weights.router.To(probabilities_)}};
+  const std::array<LinearArgs::Output, 1> router = {{weights.router.To(probabilities_.data())}};
   ops_.linear({input, rows, router}, context_);
   ops_.route({.logits = probabilities_.data(),
               .rows = rows,

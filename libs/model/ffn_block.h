@@ -5,6 +5,7 @@
 
 #include "libs/model/activation_buffer.h"
 #include "libs/model/model_config.h"
+#include "libs/model/step_buffer.h"
 #include "libs/model/weights.h"
 #include "libs/ops/op_table.h"
 
@@ -26,6 +27,7 @@ class FfnBlock {
   void Run(const FfnWeights& weights, const Activations& input, int64_t rows, float* out);
 
  private:
+  int64_t TileRows() const;
   void RunTile(const FfnWeights& weights, const Activations& input, int64_t rows, float* out);
 
   const ModelConfig& config_;
@@ -33,6 +35,8 @@ class FfnBlock {
   OpContext& context_;
   // [tile, width]: what is inside a network is several times as wide as what goes through it.
   ActivationBuffer gated_{ActivationBuffer::Floats::kIfRead};
+  int64_t width_ = 0;
+  StepBuffer<float> gate_, up_;  // [tile, width]; only on a device
 };
 
 }  // namespace weft

@@ -16,11 +16,16 @@
 #include "libs/model/model_source.h"
 #include "libs/model/transformer.h"
 #include "libs/model/weights.h"
+#include "libs/ops/op_device.h"
 
 namespace weft {
 namespace {
 
 constexpr int32_t kMaxThreads = 1024;
+// Rows of a step on a device: a dimension of its kernels' grids.
+constexpr int32_t kMaxDeviceRows = 32'768;
+// Rows whose logits leave a device at once. More take one wait for each so many.
+constexpr int32_t kLogitRows = 256;
 // Counts changes of the kernels' results; part of the numerics class.
 constexpr int kKernelRevision = 1;
 
@@ -64,6 +69,17 @@ absl::Status CheckOptions(const ModelOptions& options) {
   }
   const bool ref = options.table == ModelOptions::Table::kRef;
   const DType kv = options.kv_type;
+  const bool gpu = options.table == ModelOptions::Table::kGpu;
+  if (gpu != (options.device != nullptr)) {
+    return InvalidArgument("device: {}", gpu ? "kGpu needs one" : "only kGpu takes one");
+  }
+  if (gpu && (options.max_step_rows < 1 || options.max_step_rows > kMaxDeviceRows ||
+              options.max_step_sequences < 1)) {
+    return InvalidArgument(
+        "max_step_rows, max_step_sequences: expected 1 to {} rows and at least 1 sequence, found "
+        "{} and {}",
+        kMaxDeviceRows, options.max_step_rows, options.max_step_sequences);
+  }
   const bool known = kv == DType::kF16 || kv == DType::kBF16 || kv == DType::kQ8_0;
   if (!known && !(ref && kv == DType::kF32)) {
     return InvalidArgument("kv_type: expected F16, BF16{} or Q8_0, found {}", ref ? ", F32" : "",
@@ -72,9 +88,17 @@ absl::Status CheckOptions(const ModelOptions& options) {
   return absl::OkStatus();
 }
 
+std::string_view ActivationType(const OpTable& table) {
+  return table.name == "ref" ? "F32" : table.name == "gpu" ? "BF16" : "I8x32";
+}
+
 }  // namespace
 
 struct Model::State {
+  std::shared_ptr<OpDevice> device;  // null: the host
+  int32_t max_rows = 1 << 20;        // of a step
+  int32_t max_sequences = std::numeric_limits<int32_t>::max();
+  uint64_t device_reserve_bytes = 0;
   std::shared_ptr<const TensorSource> tensors;
   ModelConfig config;
   const OpTable* table = nullptr;
@@ -100,6 +124,9 @@ struct Model::State {
   const std::string& WeightsSha256();
   absl::Status Check(const StepBatch& batch, std::span<float> logits) const;
   absl::Status CheckSequence(const StepBatch& batch, size_t index) const;
+  absl::Status LoadOnDevice(const WeightSource& source);
+  // Memory for pages and steps; where the pages begin.
+  absl::StatusOr<uint8_t*> TakePages(uint64_t bytes);
 };
 
 Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -125,6 +152,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   WEFT_RETURN_IF_ERROR(CheckOptions(options));
   auto state = std::make_unique<State>();
   const bool ref = options.table == ModelOptions::Table::kRef;
+  const bool gpu = options.table == ModelOptions::Table::kGpu;
+  const bool cpu = !ref && !gpu;
   WEFT_ASSIGN_OR_RETURN(const Isa isa, ResolveIsa(options.isa));
   state->config = std::move(source.config);
   if (options.extend_context) {
@@ -135,28 +164,37 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
     state->config.ExtendContext(options.context_length);
   }
   state->config.LimitContext(options.context_length);
-  if (options.memory && !ref) {
+  if (options.memory && cpu) {
     const MemoryNeed need =
         EstimateMemory(state->config, *source.tensors, *options.memory, options.kv_type);
     WEFT_RETURN_IF_ERROR(CheckMemory(need, ReadAvailableMemory()));
   }
-  const int threads = options.threads == 0 ? AvailableCpus() : options.threads;
+  const int threads = gpu ? 1 : options.threads == 0 ? AvailableCpus() : options.threads;
   state->team = std::make_unique<ThreadTeam>(ThreadTeam::Options{.threads = threads});
   state->tensors = std::move(source.tensors);
-  state->table = ref ? &RefOps() : &CpuOps();
-  state->isa = ref ? "ref" : std::string(Name(isa));
+  state->table = gpu ? &options.device->table() : ref ? &RefOps() : &CpuOps();
+  state->isa = gpu ? options.device->device().info().name : ref ? "ref" : std::string(Name(isa));
   state->context.team = state->team.get();
-  state->context.kernels = ref ? nullptr : &cpu::GetKernels(isa);
+  state->context.kernels = cpu ? &cpu::GetKernels(isa) : nullptr;
   state->context.scratch.resize(static_cast<size_t>(threads));
   state->shape = {options.kv_type, 0, state->config.kv_heads, state->config.head_dim,
                   state->config.value_dim()};
   std::optional<RepackCache> cache;
-  if (!ref && !options.repack_cache.folder.empty() && !source.path.empty()) {
+  if (cpu && !options.repack_cache.folder.empty() && !source.path.empty()) {
     cache.emplace(options.repack_cache, source.path);
   }
   RepackCache* repacked = cache ? &*cache : nullptr;
-  WEFT_ASSIGN_OR_RETURN(state->weights, LoadWeights({*state->tensors, options.progress, repacked},
-                                                    state->config, *state->table, state->context));
+  const WeightSource weights{*state->tensors, options.progress, repacked};
+  if (gpu) {
+    state->device = options.device;
+    state->max_rows = options.max_step_rows;
+    state->max_sequences = options.max_step_sequences;
+    state->device_reserve_bytes = options.device_reserve_bytes;
+    WEFT_RETURN_IF_ERROR(state->LoadOnDevice(weights));
+  } else {
+    WEFT_ASSIGN_OR_RETURN(state->weights,
+                          LoadWeights(weights, state->config, *state->table, state->context));
+  }
   if (repacked != nullptr) state->Keep(*repacked);
   state->transformer =
       std::make_unique<Transformer>(state->config, state->weights, *state->table, state->context);
@@ -182,25 +220,63 @@ absl::Status Model::AllocateKv(int32_t blocks, int32_t block_tokens) {
   const uint64_t per_block = KvBytesPerBlock(block_tokens);
   const uint64_t memory =
       static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  if (per_block > memory / static_cast<uint64_t>(blocks)) {
+  if (state_->device == nullptr && per_block > memory / static_cast<uint64_t>(blocks)) {
     return ResourceExhausted("{} KV pages of {} bytes each do not fit {} bytes of memory", blocks,
                              per_block, memory);
   }
   State& s = *state_;
   s.kv_blocks = 0;
   s.cache.clear();
-  WEFT_RETURN_IF_ERROR(s.kv_pages.Allocate(per_block * static_cast<uint64_t>(blocks)));
   s.shape.block_tokens = block_tokens;
+  const uint64_t bytes = per_block * static_cast<uint64_t>(blocks);
+  WEFT_ASSIGN_OR_RETURN(uint8_t* const pages, s.TakePages(bytes));
   s.kv_blocks = blocks;
-  const uint64_t layer = s.kv_pages.bytes() / static_cast<uint64_t>(s.config.layers);
+  const uint64_t layer = bytes / static_cast<uint64_t>(s.config.layers);
   const uint64_t k_bytes =
       static_cast<uint64_t>(s.shape.k_page().bytes()) * static_cast<uint64_t>(blocks);
   for (int32_t i = 0; i < s.config.layers; ++i) {
-    uint8_t* k = s.kv_pages.data() + layer * static_cast<uint64_t>(i);
+    uint8_t* k = pages + layer * static_cast<uint64_t>(i);
     s.cache.push_back({k, k + k_bytes});
   }
-  s.kv_bytes.store(s.kv_pages.bytes(), std::memory_order_relaxed);
+  // On a device steps have their memory beside the pages.
+  s.kv_bytes.store(s.device == nullptr ? bytes : s.device->step_memory().bytes(),
+                   std::memory_order_relaxed);
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint8_t*> Model::State::TakePages(uint64_t bytes) {
+  if (device == nullptr) {
+    WEFT_RETURN_IF_ERROR(kv_pages.Allocate(bytes));
+    return kv_pages.data();
+  }
+  WEFT_RETURN_IF_ERROR(device->PlanSteps({.rows = max_rows,
+                                          .sequences = max_sequences,
+                                          .context_tokens = config.context_length,
+                                          .block_tokens = shape.block_tokens,
+                                          .logit_rows = std::min(kLogitRows, max_rows),
+                                          .vocab = config.vocab,
+                                          .angles = transformer->angles()}));
+  transformer->Plan(max_rows, std::min(kLogitRows, max_rows));
+  const DeviceArena::Slice pages = device->step_memory().Plan("KV pages", bytes);
+  WEFT_RETURN_IF_ERROR(device->TakeSteps(device_reserve_bytes));
+  return device->step_memory().At(pages);
+}
+
+absl::Status Model::State::LoadOnDevice(const WeightSource& source) {
+  if (config.moe.experts > 0 || config.mla.kv_lora > 0) {
+    return Unimplemented("{} ({}) on {}",
+                         config.moe.experts > 0 ? "a mixture of experts" : "latent attention",
+                         config.architecture, isa);
+  }
+  context.device = device.get();
+  WEFT_RETURN_IF_ERROR(
+      device->SetShape({.kv = shape, .heads = config.heads, .hidden = config.hidden}));
+  device->PlanWeights();
+  WEFT_RETURN_IF_ERROR(
+      LoadWeights({source.tensors, nullptr, nullptr}, config, *table, context).status());
+  WEFT_RETURN_IF_ERROR(device->TakeWeights(device_reserve_bytes));
+  WEFT_ASSIGN_OR_RETURN(weights, LoadWeights(source, config, *table, context));
+  return device->FinishWeights();
 }
 
 absl::Status Model::State::CheckSequence(const StepBatch& batch, size_t index) const {
@@ -246,8 +322,12 @@ absl::Status Model::State::CheckSequence(const StepBatch& batch, size_t index) c
 absl::Status Model::State::Check(const StepBatch& batch, std::span<float> logits) const {
   if (kv_blocks == 0) return FailedPrecondition("Forward before AllocateKv");
   const size_t rows = batch.tokens.size();
-  if (rows == 0 || rows > (1u << 20)) {
-    return InvalidArgument("tokens: expected 1 to {} rows, found {}", 1 << 20, rows);
+  if (rows == 0 || rows > static_cast<size_t>(max_rows)) {
+    return InvalidArgument("tokens: expected 1 to {} rows, found {}", max_rows, rows);
+  }
+  if (batch.sequences.size() > static_cast<size_t>(max_sequences)) {
+    return InvalidArgument("sequences: expected at most {}, found {}", max_sequences,
+                           batch.sequences.size());
   }
   if (batch.positions.size() != rows || batch.cache_slots.size() != rows ||
       batch.wants_logits.size() != rows) {
@@ -282,8 +362,8 @@ absl::Status Model::State::Check(const StepBatch& batch, std::span<float> logits
 
 absl::Status Model::Forward(const StepBatch& batch, std::span<float> logits) {
   WEFT_RETURN_IF_ERROR(state_->Check(batch, logits));
-  state_->transformer->Forward(batch, state_->cache, state_->shape, logits, state_->progress);
-  return absl::OkStatus();
+  return state_->transformer->Forward(batch, state_->cache, state_->shape, logits,
+                                      state_->progress);
 }
 
 uint64_t Model::layer_progress() const { return state_->progress.load(std::memory_order_relaxed); }
@@ -314,14 +394,16 @@ std::string Model::quantization() const { return std::string(Name(state_->weight
 std::string Model::numerics_class() const {
   // Threads, batch and instruction set leave no trace in the bits, so they are not part of it.
   return fmt::format("{}-r{}/w-{}/a-{}/kv-{}/{}", state_->table->name, kKernelRevision,
-                     quantization(), state_->isa == "ref" ? "F32" : "I8x32",
-                     Name(state_->shape.type), weights_sha256().substr(0, 16));
+                     quantization(), ActivationType(*state_->table), Name(state_->shape.type),
+                     weights_sha256().substr(0, 16));
 }
 
 uint64_t Model::memory_bytes() const {
   const State& s = *state_;
   // The ref table computes from the source's own bytes.
-  const uint64_t weights = s.weights.packed_bytes > 0 ? s.weights.packed_bytes : s.tensors->bytes();
+  const uint64_t weights = s.device != nullptr          ? s.device->weight_bytes()
+                           : s.weights.packed_bytes > 0 ? s.weights.packed_bytes
+                                                        : s.tensors->bytes();
   return weights + s.kv_bytes.load(std::memory_order_relaxed) + s.transformer->scratch_bytes();
 }
 

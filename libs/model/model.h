@@ -1,4 +1,5 @@
-// A model loaded from a GGUF file, ready to compute steps on this machine's CPU.
+// A model loaded from a GGUF file or a Hugging Face folder, ready to compute steps on this
+// machine's CPU or an accelerator.
 #pragma once
 
 #include <absl/status/status.h>
@@ -19,12 +20,14 @@
 namespace weft {
 
 class GgufFile;
+class OpDevice;
 struct ModelSource;
 
 struct ModelOptions {
   enum class Table {
     kCpu,  // int8 activations, AVX-512 VNNI / AVX2 / portable: all give the same bits
     kRef,  // scalar fp32: the oracle, slow
+    kGpu,  // `device`: bf16 activations, fp32 sums
   };
   Table table = Table::kCpu;
 
@@ -53,6 +56,13 @@ struct ModelOptions {
   // Where repacked weights are kept between starts (kCpu only). A cache that cannot be read or
   // written never fails a load: see Model::repack_status.
   RepackCacheOptions repack_cache = {};
+
+  // kGpu: where it computes, of this model alone; and the largest step, for which memory is
+  // planned. What is left free of the device's memory: other processes and the driver need some.
+  std::shared_ptr<OpDevice> device = nullptr;
+  int32_t max_step_rows = 512;
+  int32_t max_step_sequences = 64;
+  uint64_t device_reserve_bytes = 0;
 
   // Called while loading, from the loading thread, with a fraction in [0, 1]. May be empty.
   std::function<void(double)> progress = nullptr;
@@ -95,7 +105,7 @@ class Model final : public ModelRunner {
   int32_t threads() const;
   // Loops so far that were handed to all threads. For the thread that calls Forward.
   uint64_t fork_joins() const;
-  std::string isa() const;  // Name() of the level, or "ref"
+  std::string isa() const;  // Name() of the level, "ref", or the device's name
 
  private:
   struct State;

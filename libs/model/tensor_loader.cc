@@ -5,6 +5,7 @@
 
 #include "libs/base/status.h"
 #include "libs/model/repack_cache.h"
+#include "libs/ops/op_device.h"
 
 namespace weft {
 namespace {
@@ -53,14 +54,27 @@ absl::Status TensorLoader::Vector(const std::string& name, int64_t length,
   WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {length}));
   out.resize(static_cast<size_t>(length));
   WEFT_CHECK(Dequantize(tensor->type, tensor->data, length, out.data()));
-  return absl::OkStatus();
+  return Keep(name, out);
+}
+
+absl::Status TensorLoader::Keep(const std::string& name, const std::vector<float>& values) {
+  if (context_.device == nullptr) return absl::OkStatus();
+  return context_.device->Keep(values, name);
 }
 
 absl::Status TensorLoader::Vector(const std::string& name, const RowRange& range,
                                   std::vector<float>& out) {
-  std::vector<float> all;
-  WEFT_RETURN_IF_ERROR(Vector(name, range.total, all));
+  WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {range.total}));
+  std::vector<float> all(static_cast<size_t>(range.total));
+  WEFT_CHECK(Dequantize(tensor->type, tensor->data, range.total, all.data()));
   out.assign(all.begin() + range.first, all.begin() + range.first + range.rows);
+  return Keep(name, out);
+}
+
+absl::Status TensorLoader::Table(const std::string& name, int64_t rows, int64_t cols, Weight& out) {
+  WEFT_ASSIGN_OR_RETURN(out, Raw(name, rows, cols));
+  if (context_.device == nullptr) return absl::OkStatus();
+  WEFT_ASSIGN_OR_RETURN(out, context_.device->KeepTable(out, name));
   return absl::OkStatus();
 }
 

@@ -46,6 +46,9 @@ class TensorLoader {
   // A matrix in its source's format.
   absl::StatusOr<Weight> Raw(const std::string& name, int64_t rows, int64_t cols);
 
+  // The same, where the op table's embed() finds it.
+  absl::Status Table(const std::string& name, int64_t rows, int64_t cols, Weight& out);
+
   // A matrix, or some of its rows, prepared by the op table.
   absl::Status Matrix(const std::string& name, int64_t rows, int64_t cols, Weight& out);
   absl::Status Matrix(const std::string& name, const RowRange& range, int64_t cols, Weight& out);
@@ -69,6 +72,8 @@ class TensorLoader {
 
  private:
   absl::Status Prepare(const Weight& raw, const std::string& name, Weight& out);
+  // On a device, a copy there of a vector that stays where it is.
+  absl::Status Keep(const std::string& name, const std::vector<float>& values);
 
   const WeightSource& source_;
   const TensorSource& tensors_;

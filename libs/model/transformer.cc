@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "libs/base/status.h"
+
 namespace weft {
 
 Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
@@ -38,21 +40,51 @@ void Transformer::Reserve(int64_t rows) {
   if (rows <= reserved_rows_) return;
   uint64_t bytes = attention_.Reserve(rows) + ffn_.Reserve(rows);
   bytes += shared_experts_.Reserve(rows) + experts_.Reserve(rows);
-  bytes += ReserveFloats(x_, rows * config_.hidden);
-  bytes += ReserveFloats(delta_, rows * config_.hidden);
+  bytes += x_.Reserve(rows * config_.hidden, "residual stream", context_);
+  bytes += delta_.Reserve(rows * config_.hidden, "residual delta", context_);
   bytes += ReserveFloats(cos_sin_, rows * config_.rope_dim);
   if (config_.rope_base_sliding > 0) {
     bytes += ReserveFloats(cos_sin_sliding_, rows * config_.rope_dim);
   }
-  normed_.Reserve(rows);
+  normed_.Reserve(rows, context_);
   reserved_rows_ = rows;
   scratch_bytes_.store(bytes + normed_.bytes(), std::memory_order_relaxed);
 }
 
-void Transformer::Forward(const StepBatch& batch, std::span<const KvLayer> cache,
-                          const KvShape& shape, std::span<float> logits,
-                          std::atomic<uint64_t>& progress) {
-  Reserve(batch.rows());
+void Transformer::Plan(int64_t rows, int64_t logit_rows) {
+  reserved_rows_ = 0;
+  Reserve(rows);
+  logit_rows_ = logit_rows;
+  logits_.Reserve(logit_rows * config_.vocab, "logits", context_);
+}
+
+int32_t Transformer::angles() const {
+  return config_.rope_dim * (config_.rope_base_sliding > 0 ? 2 : 1);
+}
+
+absl::Status Transformer::BeginStep(const StepBatch& batch) {
+  if (context_.device == nullptr) return absl::OkStatus();
+  const size_t floats = batch.tokens.size() * static_cast<size_t>(config_.rope_dim);
+  const auto angles = [floats](const std::vector<float>& of) {
+    return std::span(of).first(std::min(of.size(), floats));
+  };
+  return context_.device->BeginStep({.tokens = batch.tokens,
+                                     .positions = batch.positions,
+                                     .slots = batch.cache_slots,
+                                     .wanted_rows = wanted_rows_,
+                                     .cos_sin = angles(cos_sin_),
+                                     .cos_sin_sliding = angles(cos_sin_sliding_),
+                                     .sequences = sequences_});
+}
+
+absl::Status Transformer::Forward(const StepBatch& batch, std::span<const KvLayer> cache,
+                                  const KvShape& shape, std::span<float> logits,
+                                  std::atomic<uint64_t>& progress) {
+  if (context_.device == nullptr) Reserve(batch.rows());
+  wanted_rows_.clear();
+  for (int32_t row = 0; row < batch.rows(); ++row) {
+    if (batch.wants_logits[static_cast<size_t>(row)] != 0) wanted_rows_.push_back(row);
+  }
   sequences_.clear();
   for (const StepBatch::Sequence& sequence : batch.sequences) {
     sequences_.push_back({sequence.first_row, sequence.rows,
@@ -64,19 +96,24 @@ void Transformer::Forward(const StepBatch& batch, std::span<const KvLayer> cache
     rope_sliding_.Fill(batch.positions, cos_sin_sliding_.data());
     step.cos_sin_sliding = cos_sin_sliding_.data();
   }
+  WEFT_RETURN_IF_ERROR(BeginStep(batch));
   Embed(batch);
   for (int32_t i = 0; i < config_.layers; ++i) {
     Layer(i, cache[static_cast<size_t>(i)], step);
     progress.fetch_add(1, std::memory_order_relaxed);
   }
-  Logits(batch, logits);
+  const absl::Status read = Logits(logits);
+  if (context_.device == nullptr) return read;
+  const absl::Status ended = context_.device->EndStep();
+  return read.ok() ? ended : read;
 }
 
 void Transformer::Embed(const StepBatch& batch) {
   const std::span<const int32_t> tokens = batch.tokens;
   const std::span<const int32_t> positions = batch.positions;
-  for (size_t first = 0; first < tokens.size(); first += kEmbeddedRows) {
-    const size_t rows = std::min<size_t>(kEmbeddedRows, tokens.size() - first);
+  const size_t at_once = context_.device == nullptr ? size_t{kEmbeddedRows} : tokens.size();
+  for (size_t first = 0; first < tokens.size(); first += at_once) {
+    const size_t rows = std::min(at_once, tokens.size() - first);
     ops_.embed({.table = &weights_.embedding,
                 .tokens = tokens.subspan(first, rows),
                 .scale = config_.embedding_scale,
@@ -85,13 +122,14 @@ void Transformer::Embed(const StepBatch& batch) {
                 .out = x_.data() + static_cast<int64_t>(first) * config_.hidden},
                context_);
     embedded_rows_ += static_cast<int64_t>(rows);
-    if (embedded_rows_ < kEmbeddedRows) continue;
+    if (embedded_rows_ < kEmbeddedRows || context_.device != nullptr) continue;
     weights_.release_embedding();
     embedded_rows_ = 0;
   }
 }
 
-void Transformer::AddNorm(const NormVectors* before, const NormVectors& norm, int64_t rows) {
+void Transformer::AddNorm(const NormVectors* before, const NormVectors& norm, int64_t rows,
+                          std::span<const int32_t> source) {
   AddNormArgs args{.x = x_.data(),
                    .delta = before == nullptr ? nullptr : delta_.data(),
                    .delta_scale = config_.residual_scale,
@@ -99,6 +137,7 @@ void Transformer::AddNorm(const NormVectors* before, const NormVectors& norm, in
                    .norm = norm.view(),
                    .eps = config_.norm_eps,
                    .rows = rows,
+                   .source = source,
                    .out = normed_.view(rows)};
   if (before != nullptr) args.delta_norm = before->view();
   ops_.add_norm(args, context_);
@@ -123,29 +162,30 @@ void Transformer::Ffn(int32_t index, int64_t rows) {
   experts_.Run(layer.experts, input, rows, /*add=*/shared, delta_.data());
 }
 
-void Transformer::Logits(const StepBatch& batch, std::span<float> logits) {
-  // The wanted rows move to the front; a row never moves behind itself.
-  const int64_t hidden = config_.hidden;
-  int64_t wanted = 0;
-  for (int64_t row = 0; row < batch.rows(); ++row) {
-    if (batch.wants_logits[static_cast<size_t>(row)] == 0) continue;
-    if (row != wanted) {
-      std::copy_n(x_.data() + row * hidden, hidden, x_.data() + wanted * hidden);
-      std::copy_n(delta_.data() + row * hidden, hidden, delta_.data() + wanted * hidden);
+absl::Status Transformer::Logits(std::span<float> logits) {
+  OpDevice* device = context_.device;
+  const auto wanted = static_cast<int64_t>(wanted_rows_.size());
+  const int64_t at_once = device == nullptr ? wanted : logit_rows_;
+  for (int64_t first = 0; first < wanted; first += at_once) {
+    const int64_t rows = std::min(at_once, wanted - first);
+    const std::span<float> to = logits.subspan(static_cast<size_t>(first * config_.vocab),
+                                               static_cast<size_t>(rows * config_.vocab));
+    float* out = device == nullptr ? to.data() : logits_.data();
+    AddNorm(&weights_.layers.back().ffn.post_norm, weights_.output_norm, rows,
+            std::span(wanted_rows_).subspan(static_cast<size_t>(first), static_cast<size_t>(rows)));
+    const std::array<LinearArgs::Output, 1> output = {{{&weights_.output, out}}};
+    ops_.linear({normed_.view(rows), rows, output}, context_);
+    if (config_.logit_scale != 1 || config_.logit_softcap != 0) {
+      ops_.scale_and_cap({.x = out,
+                          .rows = rows,
+                          .width = config_.vocab,
+                          .scale = config_.logit_scale,
+                          .softcap = config_.logit_softcap},
+                         context_);
     }
-    ++wanted;
+    if (device != nullptr) WEFT_RETURN_IF_ERROR(device->Read(out, to));
   }
-  if (wanted == 0) return;
-  AddNorm(&weights_.layers.back().ffn.post_norm, weights_.output_norm, wanted);
-  const std::array<LinearArgs::Output, 1> output = {{{&weights_.output, logits.data()}}};
-  ops_.linear({normed_.view(wanted), wanted, output}, context_);
-  if (config_.logit_scale == 1 && config_.logit_softcap == 0) return;
-  ops_.scale_and_cap({.x = logits.data(),
-                      .rows = wanted,
-                      .width = config_.vocab,
-                      .scale = config_.logit_scale,
-                      .softcap = config_.logit_softcap},
-                     context_);
+  return absl::OkStatus();
 }
 
 }  // namespace weft

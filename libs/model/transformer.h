@@ -3,6 +3,8 @@
 // expert_block.h.
 #pragma once
 
+#include <absl/status/status.h>
+
 #include <atomic>
 #include <cstdint>
 #include <span>
@@ -15,6 +17,7 @@
 #include "libs/model/model_config.h"
 #include "libs/model/rope.h"
 #include "libs/model/step_batch.h"
+#include "libs/model/step_buffer.h"
 #include "libs/model/weights.h"
 #include "libs/ops/op_table.h"
 
@@ -28,9 +31,14 @@ class Transformer {
               OpContext& context);
 
   // `batch` is valid (model.cc checks it); `logits` holds [count(wants_logits), vocab]. Adds one to
-  // `progress` after every layer.
-  void Forward(const StepBatch& batch, std::span<const KvLayer> cache, const KvShape& shape,
-               std::span<float> logits, std::atomic<uint64_t>& progress);
+  // `progress` after every layer. Fails only on a device.
+  absl::Status Forward(const StepBatch& batch, std::span<const KvLayer> cache, const KvShape& shape,
+                       std::span<float> logits, std::atomic<uint64_t>& progress);
+
+  // On a device, whose step memory is being planned: what steps of up to so many rows need.
+  void Plan(int64_t rows, int64_t logit_rows);
+  // Floats of a row's angles, of all tables.
+  int32_t angles() const;
 
   // Bytes of activations, which grow with the largest batch seen. Thread safe.
   uint64_t scratch_bytes() const { return scratch_bytes_.load(std::memory_order_relaxed); }
@@ -46,9 +54,12 @@ class Transformer {
   void Ffn(int32_t index, int64_t rows);
   void Layer(int32_t index, const KvLayer& cache, const StepView& step);
   // normed_ = norm(x_ += delta_), where delta_ (of `before`, null for none) gets its own norm and
-  // scale first.
-  void AddNorm(const NormVectors* before, const NormVectors& norm, int64_t rows);
-  void Logits(const StepBatch& batch, std::span<float> logits);
+  // scale first. With `source`, of those rows.
+  void AddNorm(const NormVectors* before, const NormVectors& norm, int64_t rows,
+               std::span<const int32_t> source = {});
+  absl::Status BeginStep(const StepBatch& batch);
+  // Of wanted_rows_.
+  absl::Status Logits(std::span<float> logits);
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
@@ -64,11 +75,14 @@ class Transformer {
   int64_t embedded_rows_ = 0;  // since pages were given back
   std::atomic<uint64_t> scratch_bytes_{0};
 
-  std::vector<float> x_;      // [rows, hidden]: the residual stream
-  std::vector<float> delta_;  // [rows, hidden]: what the next norm adds to it
+  StepBuffer<float> x_;      // [rows, hidden]: the residual stream
+  StepBuffer<float> delta_;  // [rows, hidden]: what the next norm adds to it
   std::vector<float> cos_sin_, cos_sin_sliding_;
   ActivationBuffer normed_;  // [rows, hidden]
   std::vector<AttentionSequence> sequences_;
+  std::vector<int32_t> wanted_rows_;  // that want logits
+  StepBuffer<float> logits_;          // [logit_rows_, vocab]; only on a device
+  int64_t logit_rows_ = 0;
 };
 
 }  // namespace weft

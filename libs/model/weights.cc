@@ -192,16 +192,16 @@ absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const Model
                                          const OpTable& table, OpContext& context) {
   ModelWeights weights;
   TensorLoader loader(source, table, context);
-  WEFT_ASSIGN_OR_RETURN(weights.embedding,
-                        loader.Raw("token_embd.weight", config.vocab, config.hidden));
+  WEFT_RETURN_IF_ERROR(
+      loader.Table("token_embd.weight", config.vocab, config.hidden, weights.embedding));
   if (config.learned_positions) {
     // Less context than the table has may be served.
     const Tensor* table = source.tensors.Find("position_embd.weight");
     const bool longer =
         table != nullptr && table->dims.size() == 2 && table->dims[1] > config.context_length;
     const int64_t rows = longer ? table->dims[1] : config.context_length;
-    WEFT_ASSIGN_OR_RETURN(weights.positions,
-                          loader.Raw("position_embd.weight", rows, config.hidden));
+    WEFT_RETURN_IF_ERROR(
+        loader.Table("position_embd.weight", rows, config.hidden, weights.positions));
   }
   WEFT_RETURN_IF_ERROR(LoadRopeFactors(loader, config, weights.rope_factors));
   weights.layers.resize(static_cast<size_t>(config.layers));

@@ -3,13 +3,13 @@
 
 #include <absl/status/statusor.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
 
 #include "libs/model/model_config.h"
+#include "libs/model/step_buffer.h"
 #include "libs/ops/op_table.h"
 
 namespace weft {
@@ -25,8 +25,7 @@ struct LinearWeights {
   LinearArgs::Output To(float* out) const {
     return {&matrix, out, bias.empty() ? nullptr : bias.data()};
   }
-  LinearArgs::Output To(std::vector<float>& out) const { return To(out.data()); }
-  LinearArgs::Output To(std::nullptr_t) const { return To(static_cast<float*>(nullptr)); }
+  LinearArgs::Output To(StepBuffer<float>& out) const { return To(out.data()); }
 };
 
 // [width] each; empty where the family has none.

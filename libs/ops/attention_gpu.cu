@@ -1,4 +1,6 @@
 // See attention_gpu.h for the mathematics. Dynamic shared memory, for deploy/ci/check_kernels.py:
+// occupancy: PagedAttentionKernel<16, 0>, shared 14720
+// occupancy: PagedAttentionKernel<16, 1>, shared 14720
 // occupancy: PagedAttentionKernel<32, 0>, shared 24448
 // occupancy: PagedAttentionKernel<32, 1>, shared 24448
 // occupancy: PagedAttentionKernel<64, 0>, shared 43904
@@ -443,7 +445,7 @@ LaunchResult Attend(const AttentionParams& p, void* stream, const char* name) {
 }  // namespace
 
 bool CanAttend(int32_t head_dim) {
-  for (const int32_t dim : {32, 64, 80, 96, 128, 256}) {
+  for (const int32_t dim : {16, 32, 64, 80, 96, 128, 256}) {
     if (dim == head_dim) return true;
   }
   return false;
@@ -452,6 +454,8 @@ bool CanAttend(int32_t head_dim) {
 LaunchResult PagedAttention(const AttentionParams& p, void* stream) {
   if (p.item_count == 0) return {};
   switch (p.head_dim) {
+    case 16:
+      return Attend<16>(p, stream, "paged_attention_16");
     case 32:
       return Attend<32>(p, stream, "paged_attention_32");
     case 64:

@@ -1,7 +1,9 @@
 // The operations a transformer is made of, and the tables that supply them.
 //
-// An op takes a plain Args struct and the context it runs in; it blocks until its result is there.
-// `ref` (ref_table.cc) is scalar fp32 and the oracle of the others; `cpu` (cpu_table.cc) is fast.
+// An op takes a plain Args struct and the context it runs in; on the host it blocks until its
+// result is there, on a device it only puts its work on a stream (op_device.h). `ref`
+// (ref_table.cc) is scalar fp32 and the oracle of the others; `cpu` (cpu_table.cc) is fast; `gpu`
+// (gpu_table.cc) works on an accelerator.
 #pragma once
 
 #include <absl/status/status.h>
@@ -21,17 +23,22 @@
 namespace weft {
 
 class ThreadTeam;
+class OpDevice;
 
-// Activations of one step, [rows, width] fp32, beside them (cpu table only) the same quantised.
+// Activations of one step, [rows, width] fp32, beside them (cpu table only) the same quantised, or
+// in their place (gpu table) rounded.
 struct Activations {
   float* data = nullptr;
   int64_t width = 0;
   cpu::QuantizedRows quantized;  // its stride is the step's rows; q is null when nobody needs it
+  uint16_t* bf16 = nullptr;      // gpu table only, in place of data: rows rounded to bf16
 
   float* row(int64_t r) const { return data + r * width; }
   // The same without its first rows.
   Activations from(int64_t r) const {
-    return {row(r), width, quantized.q == nullptr ? quantized : quantized.from(r)};
+    return {data == nullptr ? nullptr : row(r), width,
+            quantized.q == nullptr ? quantized : quantized.from(r),
+            bf16 == nullptr ? nullptr : bf16 + r * width};
   }
 };
 
@@ -56,6 +63,7 @@ struct OpContext {
   PageArena arena;                          // of repacked weights
   const cpu::Kernels* kernels = nullptr;    // cpu table only
   std::vector<std::vector<float>> scratch;  // one per rank, sized by the ops when they need it
+  OpDevice* device = nullptr;               // gpu table only (op_device.h)
 };
 
 // out[r] = scale * row tokens[r] of `table` + row positions[r] of `position_table` (unless null).
@@ -75,8 +83,10 @@ struct NormWeights {
   const float* bias = nullptr;
 };
 
-// x += delta_scale * delta (unless null), then out = norm(x). With `delta_norm` (unless its weight
-// is null) delta is normalised first, in place. Quantises too where `out` has room.
+// x += delta_scale * delta (unless null), then out = norm(x); with `source`, out.row(i) is made of
+// the rows source[i] of x and delta, of which there is any number, and has `rows` of them. With
+// `delta_norm` (unless its weight is null) delta is normalised first; what it holds afterwards is
+// not defined. Quantises too where `out` has room.
 struct AddNormArgs {
   float* x = nullptr;      // [rows, out.width]
   float* delta = nullptr;  // [rows, out.width]
@@ -86,7 +96,12 @@ struct AddNormArgs {
   NormWeights norm;
   float eps = 0;
   int64_t rows = 0;
+  std::span<const int32_t> source = {};  // [rows], each a different one; empty: row i of i
   Activations out;
+
+  int64_t from(int64_t row) const {
+    return source.empty() ? row : source[static_cast<size_t>(row)];
+  }
 };
 
 // out = rms_norm of the leading out.width elements of each row. Quantises too where `out` has room.
@@ -180,8 +195,9 @@ struct ActivateArgs {
 };
 
 // The inner half of a feed-forward network: out = activation(gate(input)) * up(input), or
-// activation(up(input)) when gate has no weight. Their `out` is not used. Quantises where `out` has
-// room, and may leave out.data null then.
+// activation(up(input)) when gate has no weight. Their `out` is room for [rows, out.width] each on
+// the gpu table and not used by the others. Quantises where `out` has room, and may leave out.data
+// null then.
 struct GatedLinearArgs {
   Activations input;
   int64_t rows = 0;

@@ -72,9 +72,9 @@ void Norm(const float* x, const NormWeights& weights, NormKind kind, float eps, 
 void AddNorm(const AddNormArgs& args, OpContext&) {
   const int64_t width = args.out.width;
   for (int64_t row = 0; row < args.rows; ++row) {
-    float* x = args.x + row * width;
+    float* x = args.x + args.from(row) * width;
     if (args.delta != nullptr) {
-      float* delta = args.delta + row * width;
+      float* delta = args.delta + args.from(row) * width;
       if (args.delta_norm.weight != nullptr) {
         Norm(delta, args.delta_norm, args.kind, args.eps, width, delta);
       }

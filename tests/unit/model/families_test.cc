@@ -13,34 +13,14 @@ namespace {
 using test::AllTokens;
 using test::Golden;
 using test::LogitsInChunks;
+using test::MeanKl;
 using test::Ref;
 using test::SameBits;
 
-// The fast table (int8 activations, F16 cache) against the oracle, over all rows of a checkpoint.
-// Random networks are much more sensitive than trained ones.
-constexpr double kFastMeanKl = 0.01;
+using test::kFastMeanKl;
 
 std::unique_ptr<Model> LoadFamily(const std::string& name, const ModelOptions& options) {
   return test::LoadModel(test::FamilyFolder(name), options);
-}
-
-double MeanKl(const std::vector<float>& expected, const std::vector<float>& found, size_t vocab) {
-  REQUIRE(expected.size() == found.size());
-  const auto log_total = [vocab](const float* row) {
-    const double top = *std::max_element(row, row + vocab);
-    double sum = 0;
-    for (size_t i = 0; i < vocab; ++i) sum += std::exp(row[i] - top);
-    return top + std::log(sum);
-  };
-  double kl = 0;
-  for (size_t at = 0; at < expected.size(); at += vocab) {
-    const double total = log_total(&expected[at]);
-    const double other = log_total(&found[at]);
-    for (size_t i = at; i < at + vocab; ++i) {
-      kl += std::exp(expected[i] - total) * ((expected[i] - total) - (found[i] - other));
-    }
-  }
-  return kl / (static_cast<double>(expected.size()) / static_cast<double>(vocab));
 }
 
 TEST_CASE("The oracle's logits and greedy text of every family are those of transformers",

@@ -1,0 +1,118 @@
+// The state of the gpu table (gpu_table.h): one model's device, its constants and memory, and the
+// inputs of the step in hand. The same code drives a CUDA device and the emulator.
+//
+// A step's inputs travel in one copy from pinned memory. Weights go through two pinned buffers, so
+// that one is filled from the file while the other's bytes are on their way.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include "libs/device/device.h"
+#include "libs/device/device_arena.h"
+#include "libs/ops/attention_gpu.h"
+#include "libs/ops/gpu_launch.h"
+#include "libs/ops/op_device.h"
+
+namespace weft {
+
+class GpuContext final : public OpDevice {
+ public:
+  static absl::StatusOr<std::shared_ptr<GpuContext>> Create(std::unique_ptr<Device> device);
+  ~GpuContext() override;
+
+  const OpTable& table() const override;
+  Device& device() override { return *device_; }
+  absl::Status SetShape(const OpDeviceShape& shape) override;
+  void PlanWeights() override;
+  absl::Status TakeWeights(uint64_t reserve) override;
+  absl::Status FinishWeights() override;
+  absl::Status Keep(std::span<const float> values, std::string_view name) override;
+  absl::StatusOr<Weight> KeepTable(const Weight& raw, std::string_view name) override;
+  uint64_t weight_bytes() const override { return weights_.bytes(); }
+  absl::Status PlanSteps(const StepLimits& limits) override;
+  DeviceArena& step_memory() override { return *steps_; }
+  absl::Status TakeSteps(uint64_t reserve) override;
+  absl::Status BeginStep(const StepInputs& inputs) override;
+  absl::Status Read(const float* from, std::span<float> to) override;
+  absl::Status EndStep() override;
+
+  // --- For the table ---
+
+  // A matrix in a type that `supported` is true of, converted to bf16 where its own is none; what
+  // the host has at one address is held once. Before TakeWeights only counted: `raw` is null then.
+  absl::StatusOr<Weight> KeepMatrix(const Weight& raw, bool (*supported)(DType),
+                                    std::string_view name);
+  // The device's copy of what the host has at `host`; null of null. CHECKs that there is one.
+  template <typename T>
+  const T* Copy(const T* host) const {
+    return static_cast<const T*>(Find(host));
+  }
+  // The step's attention, but for a layer's own pointers, scale, cap and window.
+  const gpu::AttentionParams& attention() const { return attention_; }
+  // Keeps the first error of a step.
+  void Note(const gpu::LaunchResult& result);
+  void* stream() const { return stream_.get(); }
+
+ private:
+  // Of a matrix: where it is on the host, its type on the device, and the bytes it has there.
+  using MatrixKey = std::tuple<const void*, DType, uint64_t>;
+  struct Matrix {
+    DeviceArena::Slice slice;
+    bool copied = false;
+  };
+  struct Lane {
+    Stream stream;
+    PinnedBuffer pinned;
+  };
+  struct Input {
+    const void* host;
+    uint64_t bytes;
+    const uint8_t* device;
+  };
+  class Packer;
+
+  explicit GpuContext(std::unique_ptr<Device> device)
+      : device_(std::move(device)), weights_(*device_) {}
+  absl::Status Upload(const void* from, uint64_t bytes, DeviceArena::Slice to);
+  const void* Find(const void* host) const;
+  void PlanAttention(const StepInputs& in);
+  void Note(const absl::Status& status);
+
+  const std::unique_ptr<Device> device_;
+  Stream stream_;
+  absl::Status error_;
+  bool in_step_ = false;
+
+  DeviceArena weights_;
+  bool planning_ = true;
+  std::vector<DeviceArena::Slice> vectors_;  // in the order of the weights
+  size_t next_vector_ = 0;
+  std::map<MatrixKey, Matrix> matrices_;
+  uint64_t largest_ = 0;  // bytes of a part
+  std::array<Lane, 2> lanes_;
+  size_t lane_ = 0;
+  std::unordered_map<const void*, const void*> constants_;  // host address -> device address
+
+  std::unique_ptr<DeviceArena> steps_;
+  StepLimits limits_;
+  uint64_t inputs_bytes_ = 0;
+  DeviceArena::Slice inputs_, partial_;
+  PinnedBuffer staging_, results_;
+  std::vector<Input> step_;
+  gpu::AttentionParams attention_;
+  std::vector<gpu::AttentionItem> items_;
+  std::vector<int32_t> tables_, partial_rows_;
+};
+
+}  // namespace weft
