@@ -54,7 +54,8 @@ struct AttentionShared {
   static constexpr int kTileBytes = kTileTokens * kPitch;
   static constexpr int kStageBytes = 2 * kTileBytes;  // keys, values
   static constexpr int kWarpBytes = 2 * kStageBytes;
-  static constexpr int kSumPitch = kDim + 8;  // floats of a row of sums
+  // Floats of a row of sums. A warp reads two rows of 16: they lie in different banks.
+  static constexpr int kSumPitch = kDim == 16 ? 48 : kDim + 8;
   static constexpr int kQ = kAttentionWarps * kWarpBytes;
   static constexpr int kRunning = kQ + kRows * kPitch;         // float [kRows][kDim]
   static constexpr int kWarpMl = kRunning + kRows * kDim * 4;  // float [warps][kRows][2]
