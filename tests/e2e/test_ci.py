@@ -36,6 +36,9 @@ def steps(path: Path) -> list[dict]:
     return [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
 
 
+WORD = r"[\w./:-]+|\"\$\{?\w+(?:#v)?\}?\"|\$\{\{ matrix\.\w+ \}\}"
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_jobs_hold_no_logic(path):
     """What a job runs is the launcher or a script of deploy/ci; the one exception installs git before the checkout."""
@@ -43,24 +46,57 @@ def test_jobs_hold_no_logic(path):
     for step in steps(path):
         if "run" not in step or step["run"] == install:
             continue
-        match = re.fullmatch(r"(?:deploy/ci/cached\.sh )?(\./weft|deploy/ci/\w+\.sh)((?: [\w./\"$-]+| \$\{\{ matrix\.\w+ \}\})*)",
-                             step["run"])
+        match = re.fullmatch(rf"(?:deploy/ci/cached\.sh )?(\./weft|deploy/ci/\w+\.(?:sh|py))((?: (?:{WORD}))*)", step["run"])
         assert match, step["run"]
         assert os.access(ROOT / match[1], os.X_OK), match[1]
+
+
+def test_every_asked_workflow_is_there():
+    assert {p.stem for p in WORKFLOWS} == {"ci", "security", "model-validation", "benchmark", "release", "deploy"}
+
+
+def test_every_script_of_ci_is_run_by_a_job_or_another_script():
+    said = "\n".join(p.read_text() for p in WORKFLOWS)
+    scripts = [p for p in (ROOT / "deploy/ci").iterdir() if p.suffix in (".sh", ".py")]
+    for script in scripts:
+        others = "\n".join(p.read_text() for p in scripts if p != script) + said
+        assert script.name in others or script.stem in others or script.name in ("bare_machine.sh",), script.name
+
+
+# What a job may do beyond reading the repository, and what for.
+MAY = {
+    ("security", "secrets"): {"security-events"},   # findings on the Security page
+    ("security", "images"): {"security-events"},
+    ("security", "codeql"): {"security-events"},
+    ("release", "images"): {"packages"},            # pushes images
+    ("release", "publish"): {"contents", "packages", "id-token"},  # makes the release, joins images, signs without a key
+}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_actions_are_pinned_and_rights_are_least(path):
     told = yaml.safe_load(path.read_text())
     assert told["permissions"] == {"contents": "read"}
-    for job in told["jobs"].values():
-        assert "permissions" not in job and job["timeout-minutes"] <= 120
+    for name, job in told["jobs"].items():
+        rights = job.get("permissions", {"contents": "read"})
+        assert {r for r, level in rights.items() if level == "write"} == MAY.get((path.stem, name), set()), name
+        assert job["timeout-minutes"] <= 120
     for line in path.read_text().splitlines():
         if "uses:" in line:
-            assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+$", line), line
+            assert re.search(r"uses: [\w-]+/[\w/-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+$", line), line
     for step in steps(path):
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
+
+
+def test_an_action_has_one_version_everywhere():
+    used = re.findall(r"uses: ([\w-]+/[\w-]+)[\w/-]*@(\S+)", "\n".join(p.read_text() for p in WORKFLOWS))
+    assert len(set(used)) == len({action for action, _ in used}), set(used)
+
+
+def test_production_is_approved_and_comes_after_staging():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/deploy.yml").read_text())["jobs"]
+    assert jobs["production"]["environment"] == "production" and jobs["production"]["needs"] == "staging"
 
 
 # --- systemd ---

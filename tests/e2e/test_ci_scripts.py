@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mesh import ROOT
+from mesh import BIN, ROOT, model_path
 
 CI = ROOT / "deploy/ci"
 
@@ -159,3 +159,123 @@ def test_validation_refuses_fewer_than_three_at_a_time_and_says_when_nothing_ans
     assert few.returncode == 2 and "at least 3 at a time" in few.stderr
     nothing = run(CI / "model_validation.py", "http://127.0.0.1:1", "--out", tmp_path)
     assert nothing.returncode == 2 and "lists no models" in nothing.stderr
+
+
+# --- releases ---
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository of the test's own: `commit(subject, file…)`, `git(…)`."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+
+    def git(*args) -> str:
+        done = run("git", "-c", "user.name=t", "-c", "user.email=t@example", *args, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def commit(subject: str, *files: str):
+        for file in files:
+            path = folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(subject)
+        git("add", "-A")
+        git("commit", "-q", "-m", subject)
+
+    git("init", "-q")
+    return folder, git, commit
+
+
+def test_a_changelog_has_what_came_since_the_last_release_under_its_part(repository):
+    folder, git, commit = repository
+    commit("Old", "services/a.cc")
+    git("tag", "v0.9.0")
+    commit("Answer faster", "services/a.cc", "tests/a.cc", "docs/a.md", "docs/b.md")
+    commit("Say how", "docs/a.md")
+    commit("Roll out", "helm/weft/values.yaml", "weft")
+    git("tag", "not-a-release")
+    git("tag", "v0.10.0")
+    said = run(sys.executable, CI / "changelog.py", cwd=folder).stdout
+    assert said.startswith("Changes since v0.9.0.\n") and "Old" not in said
+    sections = dict(zip(said.split("\n## ")[1:], range(9)))
+    names = [s.split("\n")[0] for s in sections]
+    assert names == ["Services", "Deployment", "Documents"], said
+    assert "## Services\n\n- Answer faster (" in said and "## Documents\n\n- Say how (" in said
+    commit("Next", "libs/a.cc")
+    assert run(sys.executable, CI / "changelog.py", cwd=folder).stdout.startswith("Changes since v0.10.0.\n\n## Engine and libraries\n\n- Next")
+    assert run(sys.executable, CI / "changelog.py", "--since", "nowhere", cwd=folder).returncode == 1
+
+
+def test_our_own_changelog_names_every_commit():
+    said = run(sys.executable, CI / "changelog.py").stdout
+    assert said.count("\n- ") >= 100 or "Changes since v" in said
+
+
+def test_the_version_is_the_same_everywhere_and_the_tag_must_be_it():
+    version = run(CI / "release_version.sh").stdout.strip()
+    assert run(CI / "release_version.sh", f"v{version}").returncode == 0
+    other = run(CI / "release_version.sh", "v99.0.0")
+    assert other.returncode == 1 and f"the tag is v99.0.0, the version {version}" in other.stderr
+
+
+def test_checksums_see_changed_missing_and_added_files(tmp_path):
+    for name in ("b", "a", "sub/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    sums = CI / "checksums.sh"
+    assert run(sums, tmp_path).returncode == 0 and run(sums, "--check", tmp_path).returncode == 0
+    assert [line.split()[1] for line in (tmp_path / "SHA256SUMS").read_text().splitlines()] == ["a", "b", "sub/c"]
+    (tmp_path / "d").write_text("")
+    assert run(sums, "--check", tmp_path).returncode == 1
+    (tmp_path / "d").unlink()
+    (tmp_path / "a").write_text("other")
+    assert run(sums, "--check", tmp_path).returncode == 1
+    (tmp_path / "a").unlink()
+    assert run(sums, "--check", tmp_path).returncode == 1
+
+
+def test_release_files_are_chart_changelog_and_sbom_with_sums(tmp_path):
+    version = run(CI / "release_version.sh").stdout.strip()
+    done = run(CI / "release_files.sh", version, env={**os.environ, "WEFT_RELEASE_DIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["CHANGELOG.md", "SHA256SUMS", f"weft-{version}.spdx.json", f"weft-{version}.tgz"]
+    document = json.loads((tmp_path / f"weft-{version}.spdx.json").read_text())
+    ids = [p["SPDXID"] for p in document["packages"]]
+    assert len(ids) == len(set(ids)) and {"SPDXRef-deb-libgrpc-plus-plus-dev", "SPDXRef-pypi-openai", "SPDXRef-npm-openai"} <= set(ids)
+    assert all(r["relatedSpdxElement"] in ids for r in document["relationships"])
+    names = run("tar", "tzf", tmp_path / f"weft-{version}.tgz").stdout
+    assert "weft/values.schema.json" in names
+
+
+def test_the_released_images_are_the_dockerfiles_targets():
+    assert run(CI / "images.sh").stdout.split() == ["gateway", "scheduler", "worker-cpu", "scanner", "collector", "weftctl"]
+
+
+# --- benchmarks ---
+
+def bench_run(prefill=100.0, decode=10.0, rss=1e8, batch=40.0) -> str:
+    return json.dumps({"prefill_tok_s": prefill, "decode_tok_s": decode, "peak_rss_bytes": rss, "batch": [{"n": 8, "tok_s": batch}]})
+
+
+@pytest.mark.parametrize("head, bad", [
+    ([{}, {}, {}], ""), ([{"decode": 9.1}] * 3, ""), ([{"decode": 8.9}] * 3, "decode"), ([{"decode": 1}, {}, {}], ""),
+    ([{"prefill": 80}] * 2 + [{}], "prefill"), ([{"rss": 1.2e8}] * 3, "1 / memory"), ([{"batch": 30}] * 3, "8 sequences"),
+    ([{"decode": 20}] * 3, ""),
+])
+def test_a_benchmark_is_worse_when_the_median_lost_more_than_a_tenth(tmp_path, head, bad):
+    for which, runs in (("base", [{}] * 3), ("head", head)):
+        (tmp_path / which).mkdir()
+        for i, values in enumerate(runs):
+            (tmp_path / which / f"{i}.json").write_text(bench_run(**values))
+    done = run(sys.executable, CI / "bench_ratio.py", tmp_path / "base", tmp_path / "head")
+    worse = [line.split("|")[1].strip() for line in done.stdout.splitlines() if "WORSE" in line]
+    assert (done.returncode, worse) == ((1, [bad]) if bad else (0, [])), done.stdout
+
+
+def test_two_builds_are_measured_in_turns(tmp_path):
+    """The real program against itself; how fast it is does not matter here."""
+    options = {**os.environ, "WEFT_BENCH_OPTIONS": "--prefill 16 --decode 4 --batch 1 2 --threads 1 --repetitions 1"}
+    done = run(CI / "bench_pair.sh", BIN / "weftctl", BIN / "weftctl", model_path(), tmp_path, 2, env=options)
+    assert done.returncode == 0, done.stderr
+    done = run(sys.executable, CI / "bench_ratio.py", tmp_path / "base", tmp_path / "head", "--allow", 99.9)
+    assert done.returncode == 0 and "2 sequences" in done.stdout, done.stdout + done.stderr

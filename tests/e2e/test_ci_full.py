@@ -1,0 +1,65 @@
+"""Scripts of CI that need tools which are built or installed first; part of ./weft test --full."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mesh import ROOT
+
+CI = ROOT / "deploy/ci"
+pytestmark = pytest.mark.timeout(3000)
+
+
+def run(*command, timeout=2800, cwd=ROOT, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=timeout, cwd=cwd, **options)
+
+
+def test_actionlint_of_today_finds_nothing():
+    done = run(CI / "lint_texts.sh", env={**os.environ, "WEFT_ACTIONLINT": "go"})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_repository_holds_no_secret():
+    done = run(CI / "scan_secrets.sh")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_secret_would_be_found(tmp_path):
+    gitleaks = run(ROOT / "deploy/tools/go_tool.sh", "gitleaks").stdout.strip()
+    token = "gh" + "p_" + "8b1Zq3LxT0vWkR5sYc7NfEa2HdJuMiOpG4Qt"
+    (tmp_path / "settings.py").write_text(f'token = "{token}"\n')
+    (tmp_path / "libs/scan/rules").mkdir(parents=True)
+    (tmp_path / "libs/scan/rules/examples.yaml").write_text(f'bad: "{token}"\n')
+    report = tmp_path.parent / "report.json"
+    done = run(gitleaks, "dir", "--config", CI / "gitleaks.toml", "--no-banner", "--report-format", "json", "--report-path", report, ".", cwd=tmp_path)
+    assert done.returncode == 1 and "settings.py" in report.read_text() and "examples.yaml" not in report.read_text()
+
+
+@pytest.fixture
+def half_covered(tmp_path) -> Path:
+    """A library of which a run took 8 of 10 lines: gcc's own counts, in the folders that coverage.sh looks at."""
+    if not shutil.which("gcovr"):
+        pytest.skip("no gcovr on this machine")
+    (tmp_path / "libs/a").mkdir(parents=True)
+    lines = ["int taken(int n) {"] + ["  n += 1;"] * 6 + ["  return n;", "}"]
+    other = ["int other() {", "  return 1;", "}"]
+    (tmp_path / "libs/a/a.cc").write_text("\n".join([*lines, *other, ""]))
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/main.cc").write_text("int taken(int);\nint main() { return taken(0) == 6 ? 0 : 1; }\n")
+    (tmp_path / "build").mkdir()
+    for command in ("g++ -O0 --coverage -c ../libs/a/a.cc", "g++ -O0 --coverage -c ../tests/main.cc", "g++ --coverage a.o main.o -o run", "./run"):
+        done = run(*command.split(), cwd=tmp_path / "build")
+        assert done.returncode == 0, done.stderr
+    return tmp_path
+
+
+def test_too_little_coverage_fails(half_covered):
+    """8 of the library's 10 lines are run; the test's own lines do not count."""
+    enough = run(CI / "coverage.sh", "--build", "build", "--least", 80, cwd=half_covered)
+    assert enough.returncode == 0 and "lines: 80.0% (8 out of 10)" in enough.stdout, enough.stdout + enough.stderr
+    assert (half_covered / "build/reports/coverage.xml").exists()
+    short = run(CI / "coverage.sh", "--build", "build", "--least", 81, cwd=half_covered)
+    assert short.returncode == 1 and "below 81 %" in short.stderr
