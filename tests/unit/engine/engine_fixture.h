@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <set>
@@ -13,6 +14,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/engine/engine.h"
+#include "libs/sampling/sampler.h"
 #include "tests/support/catch.h"
 #include "tests/support/fake_model.h"
 
@@ -133,5 +135,44 @@ class EngineFixture {
   OutputBook book_;
   StepOutput last_;
 };
+
+// What an item says, from the definition: the whole context through the model for every token.
+inline std::vector<int32_t> PlainLoop(const WorkItem& item) {
+  FakeModel model;
+  REQUIRE(model.AllocateKv(32, kBlockTokens).ok());
+  sampling::Sampler sampler(model.config().vocab);
+  std::vector<int32_t> table(32);
+  std::iota(table.begin(), table.end(), 0);
+  std::vector<int32_t> output;
+  std::vector<float> logits(static_cast<size_t>(model.config().vocab));
+  while (output.size() < item.sampling.max_tokens &&
+         (output.empty() || output.back() != model.config().eos_ids[0])) {
+    std::vector<int32_t> tokens = item.prompt;
+    tokens.insert(tokens.end(), output.begin(), output.end());
+    const auto n = static_cast<int32_t>(tokens.size());
+    StepBatch batch;
+    batch.tokens = tokens;
+    batch.positions.resize(tokens.size());
+    std::iota(batch.positions.begin(), batch.positions.end(), 0);
+    batch.cache_slots = batch.positions;
+    batch.wants_logits.assign(tokens.size(), 0);
+    batch.wants_logits.back() = 1;
+    batch.sequences.push_back({.first_row = 0,
+                               .rows = n,
+                               .block_table = table.data(),
+                               .blocks = 32,
+                               .context_tokens = n});
+    REQUIRE(model.Forward(batch, logits).ok());
+    auto sample = sampler.Choose({.logits = logits,
+                                  .params = &item.sampling,
+                                  .prompt = item.prompt,
+                                  .output = output,
+                                  .choice = item.choice,
+                                  .eos_ids = model.config().eos_ids});
+    REQUIRE(sample.ok());
+    output.push_back(sample->token);
+  }
+  return output;
+}
 
 }  // namespace weft::engine
