@@ -13,11 +13,13 @@
 
 #include "libs/device/cpu_features.h"
 #include "tests/support/catch.h"
+#include "tests/unit/model/divergence.h"
 #include "tests/unit/model/sequence_runner.h"
 
 namespace weft {
 namespace {
 
+using test::Divergence;
 using test::SequenceRunner;
 
 // fp32 with other summation orders, 30 layers; logits reach 30. Measured: 1.2e-4.
@@ -101,38 +103,6 @@ void CheckCase(Model& ref, const nlohmann::json& golden, double allowed = kRefLo
   }
   REQUIRE(checked >= 60);  // nearly every step has a gap that is large enough
 }
-
-struct Divergence {
-  double kl_sum = 0;
-  double kl_largest = 0;
-  double ref_loss = 0;
-  double fast_loss = 0;
-  int64_t rows = 0;
-  int64_t predicted = 0;
-
-  void Add(const float* ref, const float* fast, size_t vocab, int32_t next) {
-    const auto log_total = [vocab](const float* row) {
-      const double top = *std::max_element(row, row + vocab);
-      double sum = 0;
-      for (size_t i = 0; i < vocab; ++i) sum += std::exp(row[i] - top);
-      return top + std::log(sum);
-    };
-    const double ref_total = log_total(ref);
-    const double fast_total = log_total(fast);
-    double kl = 0;
-    for (size_t i = 0; i < vocab; ++i) {
-      const double log_p = ref[i] - ref_total;
-      kl += std::exp(log_p) * (log_p - (fast[i] - fast_total));
-    }
-    kl_sum += kl;
-    kl_largest = std::max(kl_largest, kl);
-    ++rows;
-    if (next < 0) return;
-    ref_loss -= ref[next] - ref_total;
-    fast_loss -= fast[next] - fast_total;
-    ++predicted;
-  }
-};
 
 void Compare(Model& ref, Model& fast, const nlohmann::json& golden, Divergence& divergence) {
   const std::vector<int32_t> tokens = Tokens(golden);
