@@ -15,12 +15,17 @@ namespace weft::gateway {
 
 inline constexpr int64_t kMaxTokens = 1 << 20;
 inline constexpr size_t kMaxModelName = 256;
+inline constexpr size_t kMaxNameBytes = 64;  // of a message's author
+inline constexpr size_t kMaxStops = 16;
 inline constexpr size_t kAnyLength = size_t{1} << 40;  // the body's limit holds
 
 absl::Status NeedObject(const nlohmann::json& body);
 // Refuses or cuts a longer prompt, as `limits` say.
 absl::Status LimitPrompt(uint64_t max_characters, const RequestLimits& limits,
                          std::string_view field, std::string& prompt, GenerationRequest& out);
+// A role that chat templates know: system, user, assistant or tool. A template writes it as it is,
+// beside special tokens, so it cannot be any text.
+bool IsRole(std::string_view role);
 // 0, which OpenAI allows, leaves only the likeliest token.
 float ReadTopP(ParamReader& r, double fallback);
 void ReadStop(ParamReader& r, v1::Submit& submit);
