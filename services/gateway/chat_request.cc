@@ -52,17 +52,19 @@ void ReadMessage(const json& message, size_t index, v1::ChatMessage& out, absl::
     return;
   }
   ParamReader r(message, path);
-  std::string role = r.RequiredText("role", 64);
-  if (role == "developer") role = "system";  // the newer name of the same thing
-  if (r.ok() && !IsRole(role)) {
+  const std::string given = r.RequiredText("role", 64);
+  const std::string_view role = TemplateRole(given);
+  if (r.ok() && role.empty()) {
     r.Fail(ParamError(path + ".role", "invalid_value",
                       fmt::format("Invalid value for '{}.role': expected one of 'system', "
-                                  "'developer', 'user', 'assistant' and 'tool'.",
+                                  "'developer', 'user', 'assistant', 'tool' and 'function'.",
                                   path)));
   }
-  out.set_role(role);
-  out.set_name(r.Text("name", "", kMaxNameBytes));
-  if (role == "tool") r.RequiredText("tool_call_id", 256);
+  out.set_role(std::string(role));
+  const bool function = given == "function";  // the tool's name stands for tool_call_id
+  out.set_name(function ? r.RequiredText("name", kMaxNameBytes)
+                        : r.Text("name", "", kMaxNameBytes));
+  if (given == "tool") r.RequiredText("tool_call_id", 256);
   r.Refuse("tool_calls", "is not supported by this server's models");
   r.Refuse("function_call", "is not supported by this server's models");
   r.Refuse("audio", "is not supported by this server's models");
@@ -70,7 +72,7 @@ void ReadMessage(const json& message, size_t index, v1::ChatMessage& out, absl::
   r.Ignore("annotations");  // so that an answer may be sent back as it came
   if (const json* content = r.Get("content")) {
     out.set_content(ReadContent(r, *content));
-  } else {
+  } else if (!function || !message.contains("content")) {  // null: a function that answers nothing
     r.Fail(MissingParam(path + ".content"));
   }
   status = r.Finish();
@@ -104,13 +106,14 @@ void ReadChatExtras(ParamReader& r, GenerationRequest& out) {
     r.Fail(UnsupportedParam("store", "is not supported: nothing is stored"));
   }
   if (const json* tier = r.Get("service_tier"); tier != nullptr) {
-    if (*tier == "flex" || *tier == "priority") {
+    out.show_service_tier = true;
+    if (*tier == "flex" || *tier == "priority" || *tier == "fast") {
       if (!std::exchange(out.priority_given, true)) {
         out.submit.set_priority(*tier == "flex" ? -1 : 1);
       }
     } else if (*tier != "auto" && *tier != "default") {
-      r.Fail(UnsupportedParam("service_tier",
-                              "is supported as 'auto', 'default', 'flex' and 'priority' only"));
+      r.Fail(UnsupportedParam(
+          "service_tier", "is supported as 'auto', 'default', 'flex', 'priority' and 'fast' only"));
     }
   }
   for (const char* name : {"metadata", "safety_identifier", "prompt_cache_key"}) r.Ignore(name);

@@ -33,7 +33,8 @@ void ReadTokenIds(ParamReader& r, const json& ids, v1::Submit& out) {
 // A string, an array of token ids, or an array of several of one of them.
 void ReadPrompts(ParamReader& r, const RequestLimits& limits, GenerationRequest& out) {
   const json* prompt = r.Get("prompt");
-  if (prompt == nullptr) return r.Fail(MissingParam("prompt"));
+  // OpenAI's default is the beginning of a document, which the empty prompt is too.
+  if (prompt == nullptr) return out.submit.set_prompt("");
   const auto wrong = [&] {
     r.Fail(r.WrongType("prompt",
                        "a string, an array of token ids, an array of strings or an array of arrays "
@@ -68,10 +69,8 @@ void ReadPrompts(ParamReader& r, const RequestLimits& limits, GenerationRequest&
 
 absl::Status CheckPrompt(const RequestLimits& limits, v1::Submit& input, GenerationRequest& out) {
   if (!input.has_prompt()) return absl::OkStatus();
-  WEFT_RETURN_IF_ERROR(LimitPrompt(static_cast<uint64_t>(limits.max_prompt_characters), limits,
-                                   "prompt", *input.mutable_prompt(), out));
-  if (!input.prompt().empty()) return absl::OkStatus();
-  return ParamError("prompt", "invalid_value", "Invalid 'prompt': it is empty.");
+  return LimitPrompt(static_cast<uint64_t>(limits.max_prompt_characters), limits, "prompt",
+                     *input.mutable_prompt(), out);
 }
 
 void ReadBestOf(ParamReader& r, const RequestLimits& limits, GenerationRequest& out) {
@@ -168,11 +167,6 @@ absl::StatusOr<GenerationRequest> ParseCompletionRequest(const json& body,
   out.echo = r.Bool("echo", false);
   sampling.set_prompt_logprobs(out.echo && out.show_logprobs);
   out.submit.set_want_prompt_text(out.echo);
-  if (sampling.max_tokens() == 0 && !out.echo) {
-    r.Fail(ParamError("max_tokens", "integer_below_min_value",
-                      "Invalid 'max_tokens': integer below minimum value. Expected a value >= 1, "
-                      "or 'echo' to be set."));
-  }
   ReadBestOf(r, limits, out);
   const std::string suffix = r.Text("suffix", "", kAnyLength);
   if (!suffix.empty() && r.ok()) {

@@ -48,13 +48,14 @@ absl::StatusOr<GenerationRequest> FromGrpc(const v1::GenerateRequest& request,
       *out.submit.mutable_chat() = request.chat();
       auto left = static_cast<uint64_t>(limits.max_prompt_characters);
       for (v1::ChatMessage& message : *out.submit.mutable_chat()->mutable_messages()) {
-        if (message.role() == "developer") message.set_role("system");
-        if (!IsRole(message.role())) {
+        const std::string_view role = TemplateRole(message.role());
+        if (role.empty()) {
           return WithField(
-              InvalidArgument("chat.messages.role: must be system, developer, user, assistant or "
-                              "tool"),
+              InvalidArgument("chat.messages.role: must be system, developer, user, assistant, "
+                              "tool or function"),
               "chat.messages.role");
         }
+        message.set_role(std::string(role));
         if (message.name().size() > kMaxNameBytes) {
           return WithField(
               InvalidArgument("chat.messages.name: must be at most {} bytes", kMaxNameBytes),

@@ -33,6 +33,9 @@ std::string Head(const AnswerFacts& f, std::string_view object) {
   } else {
     Quote(out, "fp_" + f.model_version);
   }
+  if (!f.service_tier.empty()) {
+    fmt::format_to(std::back_inserter(out), ",\"service_tier\":\"{}\"", f.service_tier);
+  }
   return out;
 }
 

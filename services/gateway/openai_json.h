@@ -19,7 +19,8 @@ struct AnswerFacts {
   std::string id;  // "chatcmpl-…"
   int64_t created = 0;
   std::string model;
-  std::string model_version;  // becomes system_fingerprint
+  std::string model_version;      // becomes system_fingerprint
+  std::string_view service_tier;  // that the request had; a literal. Empty: it asked for none
 };
 
 std::string NewAnswerId(bool chat);

@@ -20,6 +20,11 @@ uint64_t Offset(bool with_logprobs, std::string_view text) {
   return with_logprobs ? scan::CountCharacters(text) : 0;
 }
 
+std::string_view ServiceTier(int32_t priority) {
+  if (priority == 0) return "default";
+  return priority < 0 ? "flex" : "priority";
+}
+
 AnswerFacts FactsOf(const GenerationRequest& request, int64_t created) {
   AnswerFacts facts;
   facts.chat = request.kind == ApiKind::kChat;
@@ -28,6 +33,7 @@ AnswerFacts FactsOf(const GenerationRequest& request, int64_t created) {
   facts.id = NewAnswerId(facts.chat);
   facts.created = created;
   facts.model = request.submit.model();
+  if (request.show_service_tier) facts.service_tier = ServiceTier(request.submit.priority());
   return facts;
 }
 

@@ -12,7 +12,7 @@ std::string_view OpenApiSchemas() {
 "ContentPart": {"type": "object", "required": ["type", "text"], "additionalProperties": false, "properties": {
   "type": {"const": "text"}, "text": {"type": "string"}}},
 "ChatMessage": {"type": "object", "required": ["role", "content"], "properties": {
-  "role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+  "role": {"enum": ["system", "developer", "user", "assistant", "tool", "function"]},
   "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/components/schemas/ContentPart"}}]},
   "name": {"type": "string", "maxLength": 64}, "tool_call_id": {"type": "string", "description": "required for the role tool"}}},
 "Sampling": {"type": "object", "properties": {
@@ -41,16 +41,18 @@ std::string_view OpenApiSchemas() {
   "messages": {"type": "array", "minItems": 1, "maxItems": 2048, "items": {"$ref": "#/components/schemas/ChatMessage"}},
   "max_completion_tokens": {"type": ["integer", "null"], "minimum": 1},
   "max_tokens": {"type": ["integer", "null"], "minimum": 1, "description": "the older name of max_completion_tokens"},
+  "service_tier": {"enum": ["auto", "default", "flex", "priority", "fast", null], "description": "flex is the priority low, priority and fast are high; the answer names the one it had"},
   "logprobs": {"type": ["boolean", "null"], "default": false},
   "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20}}},
-"CompletionRequest": {"type": "object", "required": ["model", "prompt"],
+"CompletionRequest": {"type": "object", "required": ["model"],
   "allOf": [{"$ref": "#/components/schemas/Sampling"}], "properties": {
   "model": {"type": "string", "maxLength": 256},
-  "prompt": {"oneOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
-    {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "maxItems": 16},
+  "prompt": {"description": "null or empty: the model begins a document", "oneOf": [{"type": ["string", "null"]},
+    {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1},
+    {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 16},
     {"type": "array", "items": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}, "minItems": 1, "maxItems": 16}]},
   "suffix": {"type": ["string", "null"], "description": "what comes after the text: the model fills in between"},
-  "max_tokens": {"type": ["integer", "null"], "minimum": 0, "default": 16, "description": "0 only with echo"},
+  "max_tokens": {"type": ["integer", "null"], "minimum": 0, "default": 16, "description": "0: the prompt is computed, and scored with echo and logprobs"},
   "logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
   "echo": {"type": ["boolean", "null"], "default": false},
   "best_of": {"type": ["integer", "null"], "minimum": 1, "description": "so many are run, and the n likeliest of each prompt are answered; not with stream"}}},
@@ -95,7 +97,7 @@ std::string_view OpenApiSchemas() {
   "prompt_redacted": {"type": "boolean"}, "prompt_sanitized": {"type": "boolean"}}},
 "ChatCompletion": {"type": "object", "required": ["id", "object", "created", "model", "choices"], "properties": {
   "id": {"type": "string"}, "object": {"const": "chat.completion"}, "created": {"type": "integer"}, "model": {"type": "string"},
-  "system_fingerprint": {"type": ["string", "null"]},
+  "system_fingerprint": {"type": ["string", "null"]}, "service_tier": {"enum": ["default", "flex", "priority"]},
   "choices": {"type": "array", "items": {"type": "object", "required": ["index", "message", "finish_reason"], "properties": {
     "index": {"type": "integer"}, "message": {"type": "object"}, "logprobs": {"type": ["object", "null"]},
     "finish_reason": {"enum": ["stop", "length", "content_filter"]}, "weft": {"$ref": "#/components/schemas/Weft"}}}},

@@ -114,8 +114,13 @@ void ReadLogitBias(ParamReader& r, v1::SamplingParams& sampling) {
   r.Fail(values.Finish());
 }
 
-bool IsRole(std::string_view role) {
-  return role == "system" || role == "user" || role == "assistant" || role == "tool";
+std::string_view TemplateRole(std::string_view role) {
+  if (role == "developer") return "system";
+  if (role == "function") return "tool";
+  for (const std::string_view known : {"system", "user", "assistant", "tool"}) {
+    if (role == known) return known;
+  }
+  return {};
 }
 
 bool IsTokenId(const json& value) {

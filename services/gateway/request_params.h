@@ -23,9 +23,10 @@ absl::Status NeedObject(const nlohmann::json& body);
 // Refuses or cuts a longer prompt, as `limits` say.
 absl::Status LimitPrompt(uint64_t max_characters, const RequestLimits& limits,
                          std::string_view field, std::string& prompt, GenerationRequest& out);
-// A role that chat templates know: system, user, assistant or tool. A template writes it as it is,
-// beside special tokens, so it cannot be any text.
-bool IsRole(std::string_view role);
+// The role of a message as chat templates know it: system (also called developer), user, assistant
+// or tool (once called function). Empty for any other: a template writes roles as they are, beside
+// special tokens.
+std::string_view TemplateRole(std::string_view role);
 // 0, which OpenAI allows, leaves only the likeliest token.
 float ReadTopP(ParamReader& r, double fallback);
 void ReadStop(ParamReader& r, v1::Submit& submit);

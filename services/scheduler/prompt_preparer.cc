@@ -35,7 +35,7 @@ Prepared PreparePrompt(const LoadedTokenizer& tokenizer, const v1::Submit& submi
     switch (submit.input_case()) {
       case v1::Submit::kPrompt:
         out.error = TooLong(tokenizer, submit.prompt().size(), "prompt", model);
-        if (!out.error) out.prompt_ids = tokenizer.Encode(submit.prompt(), true);
+        if (!out.error) out.prompt_ids = tokenizer.EncodePrompt(submit.prompt());
         break;
       case v1::Submit::kChat: {
         size_t bytes = 0;

@@ -76,6 +76,16 @@ std::vector<uint32_t> LoadedTokenizer::Encode(std::string_view text, bool add_sp
   return Unsigned(tokenizer_->Encode(text, options));
 }
 
+std::vector<uint32_t> LoadedTokenizer::EncodePrompt(std::string_view text) const {
+  std::vector<uint32_t> ids = Encode(text, true);
+  if (!ids.empty() || !text.empty()) return ids;
+  for (const int32_t id :
+       {tokenizer_->bos(), tokenizer_->FindToken("<|endoftext|>"), tokenizer_->eos()}) {
+    if (id >= 0) return {static_cast<uint32_t>(id)};
+  }
+  return ids;
+}
+
 absl::StatusOr<std::vector<uint32_t>> LoadedTokenizer::EncodeChat(
     const v1::ChatMessages& chat, bool add_generation_prompt) const {
   if (!template_) return template_error_;

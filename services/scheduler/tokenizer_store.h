@@ -30,6 +30,10 @@ class LoadedTokenizer {
 
   // Text as it is: no template. Control tokens are not parsed.
   std::vector<uint32_t> Encode(std::string_view text, bool add_special) const;
+  // The same, with the special tokens that the model asks for. An empty prompt is the beginning of
+  // a document: BOS, also where it is not put before text, else <|endoftext|>, else EOS. Empty when
+  // the model has none of them.
+  std::vector<uint32_t> EncodePrompt(std::string_view text) const;
   // Control tokens are those that the template writes: text of the messages that is spelled like
   // one stays text. INVALID_ARGUMENT: the model has no chat template, or its template refuses the
   // messages.

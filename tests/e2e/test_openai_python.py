@@ -210,6 +210,48 @@ def test_several_prompts_and_best_of(client, model):
     assert best.usage.completion_tokens >= 4  # those that were not chosen count too
 
 
+@pytest.mark.parametrize("prompt", ["", None])
+def test_an_empty_prompt_begins_a_document(client, model, prompt):
+    asked = dict(model=model, max_tokens=6, temperature=0)
+    answer = client.completions.create(prompt=prompt, echo=True, **asked)
+    assert answer.usage.prompt_tokens == 1
+    begin = client.completions.create(prompt=[1], **asked)  # the model's BOS
+    assert answer.choices[0].text == begin.choices[0].text != ""
+
+
+def test_no_tokens_may_be_asked_for(client, model):
+    answer = client.completions.create(model=model, prompt="One, two", max_tokens=0)
+    assert answer.choices[0].text == ""
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 0
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens > 1
+    stream = list(client.completions.create(model=model, prompt="One, two", max_tokens=0, stream=True))
+    assert [chunk.choices[0].finish_reason for chunk in stream] == ["length"]
+
+
+def test_a_service_tier_is_named_in_the_answer(client, model):
+    asked = dict(model=model, messages=MESSAGES, max_tokens=1)
+    assert client.chat.completions.create(service_tier="auto", **asked).service_tier == "default"
+    assert client.chat.completions.create(service_tier="flex", **asked).service_tier == "flex"
+    assert client.chat.completions.create(**asked).service_tier is None
+    for chunk in client.chat.completions.create(service_tier="default", stream=True, **asked):
+        assert chunk.service_tier == "default"
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(service_tier="scale", **asked)
+    assert refused.value.param == "service_tier"
+
+
+def test_a_function_answers_as_a_tool(client, model):
+    def ask(message):
+        return client.chat.completions.create(
+            model=model, messages=[*MESSAGES, message], max_tokens=8, temperature=0)
+
+    function = ask({"role": "function", "name": "weather", "content": "It rains."})
+    tool = ask({"role": "tool", "tool_call_id": "call_1", "content": "It rains."})
+    assert function.choices[0].message.content == tool.choices[0].message.content
+    assert function.usage.prompt_tokens == tool.usage.prompt_tokens
+
+
 def test_a_suffix_needs_a_model_that_fills_in(client, model):
     with pytest.raises(openai.BadRequestError) as refused:
         client.completions.create(model=model, prompt="def f(", suffix="return 1")

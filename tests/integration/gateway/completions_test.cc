@@ -105,6 +105,32 @@ TEST_CASE("echo with logprobs shows the prompt's too", "[gateway]") {
   CHECK(ids["choices"][0]["text"] == "token textw0");
 }
 
+TEST_CASE("No tokens is an answer, and no prompt a prompt", "[gateway]") {
+  GatewayFixture f;
+  json ask = {{"model", "fake"}, {"prompt", "words 2"}, {"max_tokens", 0}, {"n", 2}};
+  const json body = Body(f.Post("/v1/completions", ask));
+  REQUIRE(body["choices"].size() == 2);
+  for (const json& choice : body["choices"]) {
+    CHECK(choice["text"] == "");
+    CHECK(choice["finish_reason"] == "length");
+  }
+  CHECK(body["usage"]["prompt_tokens"] == 7);
+  CHECK(body["usage"]["completion_tokens"] == 0);
+  ask["stream"] = true;
+  const auto events = Events(f.Post("/v1/completions", ask).body);
+  REQUIRE(events.size() == 3);
+  CHECK(events[0]["choices"][0]["finish_reason"] == "length");
+  CHECK(events[1]["choices"][0]["finish_reason"] == "length");
+  CHECK(events[2] == "[DONE]");
+  CHECK(
+      Body(f.Post("/v1/completions", {{"model", "fake"}, {"prompt", ""}}))["choices"][0]["text"] ==
+      "w0 w1 w2 w3 w4");
+  CHECK(Body(f.Post(
+            "/v1/completions",
+            {{"model", "fake"}, {"prompt", nullptr}, {"echo", true}}))["choices"][0]["text"] ==
+        "w0 w1 w2 w3 w4");
+}
+
 TEST_CASE("/infill answers in llama.cpp's shape", "[gateway]") {
   GatewayFixture f;
   json ask = {{"input_prefix", "words 3"},

@@ -119,6 +119,23 @@ TEST_CASE("What the scheduler gets is what the client asked for", "[gateway]") {
   CHECK(submit.timeout().seconds() == 600);
 }
 
+TEST_CASE("An answer names the service tier it had, when one was asked for", "[gateway]") {
+  GatewayFixture f;
+  const auto ask = [&](const json& more) {
+    return json::parse(f.Post("/v1/chat/completions", ChatBody("words 1", more)).body);
+  };
+  CHECK(ask({{"service_tier", "auto"}})["service_tier"] == "default");
+  CHECK(ask({{"service_tier", "default"}})["service_tier"] == "default");
+  CHECK(ask({{"service_tier", "flex"}})["service_tier"] == "flex");
+  CHECK(ask({{"service_tier", "fast"}})["service_tier"] == "priority");  // as an admin
+  CHECK_FALSE(ask(json::object()).contains("service_tier"));
+  const auto events =
+      Events(f.Post("/v1/chat/completions",
+                    ChatBody("words 1", {{"service_tier", "auto"}, {"stream", true}}))
+                 .body);
+  for (size_t i = 0; i + 1 < events.size(); ++i) CHECK(events[i]["service_tier"] == "default");
+}
+
 TEST_CASE("Errors before the first token are statuses, after it events", "[gateway]") {
   GatewayFixture f;
   CHECK(ErrorOf(f.Post("/v1/chat/completions", ChatBody("words 1", {{"model", "none"}})),

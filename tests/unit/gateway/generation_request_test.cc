@@ -86,6 +86,24 @@ TEST_CASE("Null counts as absent, and developer is a system message", "[gateway]
   CHECK(ChatOk(body).submit.chat().messages(0).role() == "system");
 }
 
+TEST_CASE("A function's message is a tool's, by its name", "[gateway]") {
+  json body = Chat();
+  json& message = body["messages"].emplace_back();
+  message = {{"role", "function"}, {"name", "weather"}, {"content", "rain"}};
+  auto said = ChatOk(body).submit.chat().messages(1);
+  CHECK(said.role() == "tool");
+  CHECK(said.name() == "weather");
+  CHECK(said.content() == "rain");
+  message["content"] = nullptr;
+  CHECK(ChatOk(body).submit.chat().messages(1).content().empty());
+  message.erase("content");
+  CHECK(ChatProblem(body).param == "messages[1].content");
+  message = {{"role", "function"}, {"content", "rain"}};
+  CHECK(ChatProblem(body).param == "messages[1].name");
+  message = {{"role", "tool"}, {"content", "rain"}};
+  CHECK(ChatProblem(body).param == "messages[1].tool_call_id");
+}
+
 TEST_CASE("Content may be text parts, which are joined", "[gateway]") {
   json body = Chat();
   body["messages"][0]["content"] = {{{"type", "text"}, {"text", "a"}},
@@ -184,9 +202,24 @@ TEST_CASE("A completion takes text or token ids and its own defaults", "[gateway
   REQUIRE(ids.ok());
   CHECK(ids->submit.tokens().ids_size() == 3);
   CHECK(ids->submit.sampling().logprobs());
-  CHECK(weft::FieldOf(parse({{"model", "m"}, {"prompt", ""}}).status()) == "prompt");
   CHECK(weft::FieldOf(parse({{"model", "m"}, {"prompt", {-1}}}).status()) == "prompt");
   CHECK_FALSE(ids->submit.want_prompt_text());
+}
+
+TEST_CASE("A completion without a prompt begins a document, and may be of no tokens", "[gateway]") {
+  for (const json& body : {json{{"model", "m"}}, json{{"model", "m"}, {"prompt", nullptr}},
+                           json{{"model", "m"}, {"prompt", ""}}}) {
+    const auto request = weft::gateway::ParseCompletionRequest(With(body, {{"max_tokens", 0}}), {});
+    REQUIRE(request.ok());
+    CHECK(request->submit.has_prompt());
+    CHECK(request->submit.prompt().empty());
+    CHECK(request->submit.sampling().max_tokens() == 0);
+    CHECK_FALSE(request->echo);
+  }
+  const auto two =
+      weft::gateway::ParseCompletionRequest({{"model", "m"}, {"prompt", {"", "a"}}}, {});
+  REQUIRE(two.ok());
+  CHECK(two->inputs[0].has_prompt());
 }
 
 TEST_CASE("A completion takes several prompts, best_of, echo and suffix", "[gateway]") {
@@ -208,7 +241,6 @@ TEST_CASE("A completion takes several prompts, best_of, echo and suffix", "[gate
   CHECK(ids->inputs.at(1).tokens().ids(0) == 3);
   CHECK(parse({{"prompt", json::array({"only"})}})->submit.prompt() == "only");
   CHECK(field({{"prompt", {"a", 1}}}) == "prompt");
-  CHECK(field({{"prompt", {"a", ""}}}) == "prompt");
   CHECK(field({{"prompt", json::array({json::array()})}}) == "prompt");
   CHECK(field({{"prompt", std::vector<std::string>(17, "x")}}) == "prompt");
 
@@ -216,7 +248,6 @@ TEST_CASE("A completion takes several prompts, best_of, echo and suffix", "[gate
   REQUIRE(echo.ok());
   CHECK(echo->submit.sampling().prompt_logprobs());
   CHECK(echo->submit.want_prompt_text());
-  CHECK(field({{"max_tokens", 0}}) == "max_tokens");
 
   CHECK(field({{"best_of", 1}, {"n", 2}}) == "best_of");
   CHECK(field({{"best_of", 9}}) == "best_of");
@@ -295,8 +326,20 @@ TEST_CASE("A service tier is a priority, unless one is given", "[gateway]") {
   CHECK(weft::gateway::ParseChatRequest(body, {})->submit.priority() == -1);
   body["priority"] = "normal";
   CHECK(weft::gateway::ParseChatRequest(body, {})->submit.priority() == 0);
+  for (const char* tier : {"priority", "fast"}) {
+    CHECK(ChatOk(With(Chat(), {{"service_tier", tier}})).submit.priority() == 1);
+  }
+  for (const char* tier : {"auto", "default"}) {
+    const GenerationRequest request = ChatOk(With(Chat(), {{"service_tier", tier}}));
+    CHECK(request.submit.priority() == 0);
+    CHECK_FALSE(request.priority_given);
+    CHECK(request.show_service_tier);
+  }
+  CHECK_FALSE(ChatOk(Chat()).show_service_tier);
   body["service_tier"] = "scale";
-  CHECK(ChatProblem(body).param == "service_tier");
+  const Problem problem = ChatProblem(body);
+  CHECK(problem.param == "service_tier");
+  CHECK(problem.code == "unsupported_parameter");
 }
 
 TEST_CASE("/infill takes what the editors' plug-ins send", "[gateway]") {
