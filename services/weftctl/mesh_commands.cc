@@ -177,7 +177,7 @@ absl::StatusOr<int> Supervise(const SuperviseFlags& flags) {
                            .jaeger = flags.jaeger,
                            .jaeger_config = flags.jaeger_config}));
   for (const supervise::PortClaim& claim : plan.ports) {
-    WEFT_RETURN_IF_ERROR(supervise::CheckPortFree(claim.purpose, claim.host, claim.port));
+    WEFT_RETURN_IF_ERROR(supervise::CheckPortFree(claim));
   }
   if (!flags.detach) return RunMesh(plan, home, /*console=*/true, std::nullopt);
   int ends[2];

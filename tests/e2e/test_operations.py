@@ -132,6 +132,18 @@ def test_a_taken_port_is_named_with_its_owner(mesh, weftctl, tmp_path):
     assert not (tmp_path / "admin.key").exists()
 
 
+def test_two_listeners_of_one_address_are_refused_before_anything_starts(mesh, weftctl, tmp_path):
+    config = json.loads(mesh.config_file.read_text())
+    config["gateway"]["grpc_listen"] = config["collector"]["otlp_grpc_listen"][0]
+    file = tmp_path / "mesh.yaml"
+    file.write_text(json.dumps(config))
+    done = weftctl("supervise", "--home", tmp_path / "home", "--config", file, "--model",
+                   model_path(), check=False)
+    assert done.returncode == 2
+    assert "collector.otlp_grpc_listen and gateway.grpc_listen need addresses of their own" in done.stderr
+    assert not list((tmp_path / "home" / "logs").iterdir())
+
+
 def test_the_launcher_shows_and_stops_a_mesh(fresh_mesh):
     mesh = fresh_mesh(workers=1)
     environment = {**os.environ, "WEFT_HOME": str(mesh.home), "WEFT_SKIP_PACKAGES": "1"}

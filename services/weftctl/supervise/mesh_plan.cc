@@ -1,7 +1,6 @@
 #include "services/weftctl/supervise/mesh_plan.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -96,13 +95,12 @@ class Instance {
     return all;
   }
 
-  // Adds a claim for each TCP port under the key; the answer is the first address, or "".
+  // Adds a claim for each address under the key; the answer is the first address, or "".
   absl::StatusOr<std::string> Claim(const std::string& key, const std::string& purpose,
                                     MeshPlan& plan) const {
     WEFT_ASSIGN_OR_RETURN(const std::vector<std::string> all, Addresses(key));
     for (const std::string& address : all) {
-      if (address.rfind("unix:", 0) == 0) continue;
-      WEFT_ASSIGN_OR_RETURN(PortClaim claim, ParseAddress(purpose, address));
+      WEFT_ASSIGN_OR_RETURN(PortClaim claim, ParseAddress(purpose, KeyName(key), address));
       plan.ports.push_back(std::move(claim));
     }
     return all.empty() ? "" : all.front();
@@ -110,7 +108,14 @@ class Instance {
 
   absl::StatusOr<PortClaim> Admin() const {
     WEFT_ASSIGN_OR_RETURN(std::string address, Text("admin_listen"));
-    return ParseAddress(name_ + " admin", address);
+    return ParseAddress(name_ + " admin", KeyName("admin_listen"), address);
+  }
+
+  // "scanner.listen"; of one of several workers "worker.listen of worker-1".
+  std::string KeyName(const std::string& key) const {
+    const std::string path = section_ + "." + key;
+    const bool several = name_ != section_ && options_.workers > 1;
+    return several ? fmt::format("{} of {}", path, name_) : path;
   }
 
   // The admin port becomes a claim and the place to ask for readiness.
@@ -173,8 +178,14 @@ void PlanJaeger(const PlanOptions& options, MeshPlan& plan) {
   spec.admin_port = kJaegerPort;
   spec.ready_path = "/api/services";
   spec.live_path.clear();
-  plan.ports.push_back({"Jaeger", spec.admin_host, kJaegerPort});
-  plan.ports.push_back({"Jaeger OTLP", spec.admin_host, kJaegerOtlpPort});
+  for (const auto& [purpose, port] :
+       {std::pair("Jaeger", kJaegerPort), std::pair("Jaeger OTLP", kJaegerOtlpPort)}) {
+    plan.ports.push_back({.purpose = purpose,
+                          .key = "deploy/dev/jaeger.yaml",
+                          .host = spec.admin_host,
+                          .port = port,
+                          .socket = {}});
+  }
   plan.jaeger_url = fmt::format("http://{}:{}", spec.admin_host, kJaegerPort);
   plan.services.push_back(std::move(spec));
 }
@@ -223,6 +234,7 @@ absl::Status PlanWorkers(const PlanOptions& options, const config::Value& file,
                                                          first_admin.port + kWorkerPortStep * i));
     }
     WEFT_RETURN_IF_ERROR(worker.Resolve());
+    WEFT_RETURN_IF_ERROR(worker.Claim("listen", WorkerName(i) + " gRPC", plan).status());
     if (i == 0) {
       WEFT_ASSIGN_OR_RETURN(first_admin, worker.Admin());
       WEFT_ASSIGN_OR_RETURN(plan.model_id, ModelId(worker));
@@ -243,23 +255,6 @@ absl::StatusOr<config::Value> ReadMeshFile(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<PortClaim> ParseAddress(const std::string& purpose, const std::string& address) {
-  const size_t colon = address.rfind(':');
-  uint16_t port = 0;
-  const char* end = address.data() + address.size();
-  const auto parsed = colon == std::string::npos
-                          ? std::from_chars_result{end, std::errc::invalid_argument}
-                          : std::from_chars(address.data() + colon + 1, end, port);
-  if (parsed.ec != std::errc() || parsed.ptr != end) {
-    return InvalidArgument("{}: '{}' is not host:port", purpose, address);
-  }
-  std::string host = address.substr(0, colon);
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-  return PortClaim{purpose, host, port};
-}
-
 absl::StatusOr<MeshPlan> MakePlan(const PlanOptions& options) {
   WEFT_ASSIGN_OR_RETURN(config::Value file, ReadMeshFile(options.config_file));
   MeshPlan plan;
@@ -271,6 +266,7 @@ absl::StatusOr<MeshPlan> MakePlan(const PlanOptions& options) {
   scanner.Default("scanner.listen", QuotedList({options.home.Socket("scanner")}));
   scanner.Default("telemetry.otlp_endpoint", otlp);
   WEFT_RETURN_IF_ERROR(scanner.Resolve());
+  WEFT_RETURN_IF_ERROR(scanner.Claim("listen", "scanner gRPC", plan).status());
   WEFT_RETURN_IF_ERROR(scanner.AddTo(plan));
 
   WEFT_RETURN_IF_ERROR(PlanWorkers(options, file, otlp, plan));
@@ -283,6 +279,7 @@ absl::StatusOr<MeshPlan> MakePlan(const PlanOptions& options) {
   for (int i = 0; i < options.workers; ++i) workers.push_back(options.home.Socket(WorkerName(i)));
   scheduler.Default("scheduler.workers", QuotedList(workers));
   WEFT_RETURN_IF_ERROR(scheduler.Resolve());
+  WEFT_RETURN_IF_ERROR(scheduler.Claim("listen", "scheduler gRPC", plan).status());
   WEFT_RETURN_IF_ERROR(scheduler.AddTo(plan));
 
   Instance gateway(options, file, "gateway", "gateway");
@@ -298,6 +295,7 @@ absl::StatusOr<MeshPlan> MakePlan(const PlanOptions& options) {
   WEFT_ASSIGN_OR_RETURN(plan.admin_key_file, gateway.Text("admin_key_file"));
   plan.rest_url = "http://" + rest;
   WEFT_RETURN_IF_ERROR(gateway.AddTo(plan));
+  WEFT_RETURN_IF_ERROR(CheckDistinct(plan.ports));
   return plan;
 }
 

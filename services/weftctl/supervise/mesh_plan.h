@@ -3,10 +3,10 @@
 
 #include <absl/status/statusor.h>
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
+#include "services/weftctl/supervise/port_claim.h"
 #include "services/weftctl/supervise/state.h"
 #include "services/weftctl/supervise/supervisor.h"
 
@@ -22,12 +22,6 @@ struct PlanOptions {
   std::string jaeger_config;  // its configuration: OTLP on 14317, the page on 16686
 };
 
-struct PortClaim {
-  std::string purpose;  // "gateway REST"
-  std::string host;
-  uint16_t port = 0;
-};
-
 struct MeshPlan {
   std::vector<ServiceSpec> services;  // in the order of their start
   std::vector<PortClaim> ports;       // that have to be free before it
@@ -39,11 +33,9 @@ struct MeshPlan {
 };
 
 // Asks every binary for its effective configuration (--print-config), so that a mistake in the file
-// is reported before anything starts. What depends on the state directory (sockets, database, key
-// file), on the number of workers or on the model's path is filled in where the file says nothing.
+// is reported before anything starts, as are two listeners of one address. What depends on the
+// state directory (sockets, database, key file), on the number of workers or on the model's path is
+// filled in where the file says nothing.
 absl::StatusOr<MeshPlan> MakePlan(const PlanOptions& options);
-
-// "127.0.0.1:8080" or "[::1]:8080" -> host and port.
-absl::StatusOr<PortClaim> ParseAddress(const std::string& purpose, const std::string& address);
 
 }  // namespace weft::supervise

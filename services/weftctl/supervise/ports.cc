@@ -66,8 +66,9 @@ std::string FindListener(uint16_t port) {
   return "";
 }
 
-absl::Status CheckPortFree(const std::string& purpose, const std::string& host, uint16_t port) {
-  if (port == 0) return absl::OkStatus();  // the kernel will choose
+absl::Status CheckPortFree(const PortClaim& claim) {
+  const auto& [purpose, key, host, port, path] = claim;
+  if (!path.empty() || port == 0) return absl::OkStatus();  // the kernel will choose
   sockaddr_storage address{};
   socklen_t length = 0;
   const std::string literal = host == "localhost" ? "127.0.0.1" : host;
@@ -98,8 +99,8 @@ absl::Status CheckPortFree(const std::string& purpose, const std::string& host, 
                               std::strerror(error));
   }
   const std::string owner = FindListener(port);
-  return FailedPrecondition("{} port {}:{} is taken by {}", purpose, host, port,
-                            owner.empty() ? "another process" : owner);
+  return FailedPrecondition("{} port {}:{} is taken by {}; {} can name another", purpose, host,
+                            port, owner.empty() ? "another process" : owner, key);
 }
 
 }  // namespace weft::supervise

@@ -17,30 +17,34 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A folder with programs that stand for the services: each prints its `--set` arguments' section as
-// YAML over fixed defaults, which is all that a plan asks of a binary.
+// A folder with programs that stand for the services: each prints its section as YAML, with fixed
+// defaults and the addresses that `--set` gives it, which is all that a plan asks of a binary.
 struct FakeMesh {
   FakeMesh() {
     char name[] = "/tmp/weft-plan-XXXXXX";
     root = mkdtemp(name);
-    Program("collector",
-            "  otlp_grpc_listen:\\n    - 127.0.0.1:4317\\n  otlp_http_listen: 127.0.0.1:4318\\n"
-            "  admin_listen: 127.0.0.1:9104\\n");
-    Program("scanner", "  admin_listen: 127.0.0.1:9103\\n  drain_timeout: 5s\\n");
-    Program("worker", "  admin_listen: 127.0.0.1:9102\\n  model_id: tiny\\n");
-    Program("scheduler", "  admin_listen: 127.0.0.1:9101\\n");
-    Program("gateway",
-            "  listen: 127.0.0.1:8080\\n  grpc_listen: 127.0.0.1:8081\\n"
-            "  admin_listen: 127.0.0.1:9100\\n  admin_key_file: /keys/admin.key\\n");
+    Program("collector", "", "127.0.0.1:9104",
+            "  otlp_grpc_listen:\\n    - 127.0.0.1:4317\\n  otlp_http_listen: 127.0.0.1:4318\\n");
+    Program("scanner", "[unix:/run/scanner.sock]", "127.0.0.1:9103", "  drain_timeout: 5s\\n");
+    Program("worker", "[unix:/run/worker.sock]", "127.0.0.1:9102", "  model_id: tiny\\n");
+    Program("scheduler", "[unix:/run/scheduler.sock]", "127.0.0.1:9101", "");
+    Program("gateway", "127.0.0.1:8080", "127.0.0.1:9100",
+            "  grpc_listen: 127.0.0.1:8081\\n  admin_key_file: /keys/admin.key\\n");
     options.home = Home{root / "home"};
     options.bin_dir = root;
     options.model_path = "/models/tiny.gguf";
   }
   ~FakeMesh() { fs::remove_all(root); }
 
-  void Program(const std::string& service, const std::string& yaml) {
+  void Program(const std::string& service, const std::string& listen, const std::string& admin,
+               const std::string& more) {
     const fs::path path = root / ("weft-" + service);
-    std::ofstream(path) << "#!/bin/sh\nprintf '" << service << ":\\n" << yaml << "'\n";
+    std::ofstream(path) << "#!/bin/sh\nlisten='" << listen << "' admin='" << admin << "'\n"
+                        << "for word; do case $word in\n"
+                        << service << ".listen=*) listen=${word#*=} ;;\n"
+                        << service << ".admin_listen=*) admin=${word#*=} ;;\nesac; done\n"
+                        << "printf '" << service << ":\\n  listen: %s\\n  admin_listen: %s\\n"
+                        << more << "' \"$listen\" \"$admin\"\n";
     chmod(path.c_str(), 0755);
   }
   void File(const std::string& yaml) {
@@ -135,6 +139,37 @@ TEST_CASE("MakePlan reports what a binary says about its configuration", "[super
   CHECK(std::string(Message(plan.status())).find("mesh.yaml:7") != std::string::npos);
 }
 
+TEST_CASE("MakePlan refuses two listeners of one address and names both keys", "[supervise]") {
+  const auto refusal = [](const FakeMesh& mesh) {
+    const auto plan = MakePlan(mesh.options);
+    REQUIRE_FALSE(plan.ok());
+    CHECK(plan.status().code() == absl::StatusCode::kInvalidArgument);
+    return std::string(Message(plan.status()));
+  };
+  FakeMesh services;
+  services.Program("scheduler", "[unix:/run/scheduler.sock]", "127.0.0.1:4318", "");
+  CHECK(refusal(services) ==
+        "collector.otlp_http_listen and scheduler.admin_listen need addresses of their own: "
+        "127.0.0.1:4318 and 127.0.0.1:4318");
+  FakeMesh one;
+  one.Program("gateway", "127.0.0.1:8081", "127.0.0.1:9100",
+              "  grpc_listen: 0.0.0.0:8081\\n  admin_key_file: /keys/admin.key\\n");
+  CHECK(refusal(one) ==
+        "gateway.listen and gateway.grpc_listen need addresses of their own: 127.0.0.1:8081 and "
+        "0.0.0.0:8081");
+  FakeMesh tcp;
+  tcp.File("scanner:\n  listen: [unix:/run/scanner.sock, 127.0.0.1:9112]\n");
+  tcp.Program("scanner", "[unix:/run/scanner.sock, 127.0.0.1:9112]", "127.0.0.1:9103", "");
+  tcp.options.workers = 2;
+  CHECK(refusal(tcp).find("scanner.listen and worker.admin_listen of worker-1 need") == 0);
+  FakeMesh sockets;
+  sockets.File(
+      "scanner:\n  listen: [unix:/run/x.sock]\nscheduler:\n  listen: [unix:/run/x.sock]\n");
+  sockets.Program("scanner", "[unix:/run/x.sock]", "127.0.0.1:9103", "");
+  sockets.Program("scheduler", "[unix:/run/x.sock]", "127.0.0.1:9101", "");
+  CHECK(refusal(sockets).find("scanner.listen and scheduler.listen need") == 0);
+}
+
 TEST_CASE("MakePlan reports a missing binary and a broken file", "[supervise]") {
   FakeMesh mesh;
   fs::remove(mesh.root / "weft-worker");
@@ -143,15 +178,6 @@ TEST_CASE("MakePlan reports a missing binary and a broken file", "[supervise]") 
   mesh.File("worker: [\n");
   CHECK(std::string(Message(MakePlan(mesh.options).status())).find("mesh.yaml") !=
         std::string::npos);
-}
-
-TEST_CASE("ParseAddress takes IPv4, names and bracketed IPv6 and nothing else", "[supervise]") {
-  CHECK(ParseAddress("x", "127.0.0.1:80")->port == 80);
-  CHECK(ParseAddress("x", "localhost:8080")->host == "localhost");
-  CHECK(ParseAddress("x", "[::1]:443")->host == "::1");
-  for (const char* bad : {"", "80", "host:", "host:99999", "host:8o"}) {
-    CHECK_FALSE(ParseAddress("x", bad).ok());
-  }
 }
 
 TEST_CASE("The state file survives a round trip, and damage is an error", "[supervise]") {
