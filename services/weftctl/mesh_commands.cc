@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -13,6 +15,8 @@
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include "libs/base/status.h"
@@ -48,6 +52,18 @@ std::string ReadFirstLine(const std::string& path) {
   return line;
 }
 
+// As one word for a shell.
+std::string Quoted(const std::string& path) {
+  constexpr std::string_view kPlain = "/._-+";
+  const bool plain = std::all_of(path.begin(), path.end(), [&](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || kPlain.find(c) != kPlain.npos;
+  });
+  if (plain) return path;
+  std::string text = "'";
+  for (const char c : path) text += c == '\'' ? "'\\''" : std::string(1, c);
+  return text + "'";
+}
+
 // What a person does next, with lines that can be pasted. The key itself is shown only by the start
 // that made it.
 std::string Welcome(const MeshPlan& plan, const Home& home, bool new_key) {
@@ -71,13 +87,14 @@ std::string Welcome(const MeshPlan& plan, const Home& home, bool new_key) {
       "\"max_tokens\": 64, "
       "\"messages\": [{{\"role\": \"user\", \"content\": \"Write a haiku about weaving.\"}}]}}'\n"
       "\nThe same in Python (OpenAI's client works too):\n"
-      "  python3 -c 'import json, urllib.request as u; print(json.load(u.urlopen(u.Request("
+      "  python3 -c 'import json, sys, urllib.request as u; "
+      "print(json.load(u.urlopen(u.Request("
       "\"{0}/v1/chat/completions\", json.dumps({{\"model\": \"{2}\", \"max_tokens\": 64, "
       "\"messages\": "
       "[{{\"role\": \"user\", \"content\": \"Say hello in three languages.\"}}]}}).encode(), "
       "{{\"Content-Type\": \"application/json\", \"Authorization\": \"Bearer \" + "
-      "open(\"{1}\").read().strip()}})))[\"choices\"][0][\"message\"][\"content\"])'\n",
-      plan.rest_url, key_file, plan.model_id);
+      "open(sys.argv[1]).read().strip()}})))[\"choices\"][0][\"message\"][\"content\"])' {1}\n",
+      plan.rest_url, Quoted(key_file), plan.model_id);
   return text;
 }
 

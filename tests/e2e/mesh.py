@@ -61,9 +61,9 @@ class Mesh:
     """One supervisor with its services. `extra` goes over the test's base configuration."""
 
     def __init__(self, workers: int = 2, extra: dict | None = None,
-                 environment: dict | None = None):
+                 environment: dict | None = None, name: str = "weft-"):
         # Short: the path of a Unix socket has at most 107 bytes.
-        self.home = Path(tempfile.mkdtemp(prefix="weft-", dir="/tmp"))
+        self.home = Path(tempfile.mkdtemp(prefix=name, dir="/tmp"))
         self.workers = workers
         self.environment = {**os.environ, **(environment or {})}
         self.ports = {name: free_port() for name in ("rest", "grpc", "otlp_grpc", "otlp_http")}

@@ -183,7 +183,8 @@ def test_the_launcher_shows_and_stops_a_mesh(fresh_mesh):
     (["up", "--workers", "0"], "--workers"), (["up", "--config", "/no/such.yaml"], "/no/such.yaml"),
     (["up", "--sideways"], "--sideways"), (["test", "unit", "e2e"], "one kind"),
     (["build", "--preset", "none"], "none"), (["bench", "none"], "none"), (["weave"], "weave"),
-    (["down", "now"], "no arguments")])
+    (["down", "now"], "no arguments"), (["up", "--config"], "--config needs a file"),
+    (["test", "-R"], "-R needs a regular expression")])
 def test_the_launcher_names_what_it_does_not_know(command, word, tmp_path):
     done = subprocess.run([ROOT / "weft", *command], capture_output=True, text=True, timeout=30,
                           env={**os.environ, "WEFT_HOME": str(tmp_path)})
@@ -222,7 +223,7 @@ def test_a_service_that_dies_is_started_again(fresh_mesh):
 
 
 def test_a_detached_mesh_returns_when_ready_and_stops(tmp_path):
-    mesh = Mesh(workers=1)
+    mesh = Mesh(workers=1, name="weft's home ")  # the printed lines are to be pasted as they are
     try:
         done = subprocess.run(
             mesh.command("supervise", "--detach", "--config", str(mesh.config_file), "--model",
