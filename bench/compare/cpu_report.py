@@ -38,17 +38,16 @@ def table(result):
 
 
 def thread_lines(result):
-    """What a second thread brings, where one and two were measured."""
+    """What more threads bring over one, where one was measured."""
     runs = {run["threads"]: run["tok_s"] for run in result["runs"]}
-    if 1 not in runs or 2 not in runs:
-        return []
-    sides = []
-    for side in runs[1]:
-        gains = ", ".join(
-            f"{metric} {runs[2][side][metric]['median'] / runs[1][side][metric]['median']:.2f}x"
-            for metric in runs[1][side])
-        sides.append(f"{side}: {gains}")
-    return ["- the second thread, medians: " + "; ".join(sides)]
+    one = runs.pop(1, {})
+    lines = []
+    for threads, more in runs.items() if one else ():
+        gains = [f"{side}: " + ", ".join(
+            f"{metric} {more[side][metric]['median'] / one[side][metric]['median']:.2f}x"
+            for metric in one[side]) for side in one]
+        lines.append(f"- {threads} threads over one, medians: " + "; ".join(gains))
+    return lines
 
 
 def run_line(run):

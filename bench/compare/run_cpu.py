@@ -4,10 +4,12 @@
     ./weft bench compare/cpu
     python3 bench/compare/run_cpu.py --model MODEL.gguf [--ik DIR] [--threads 1,2] [--rounds 3]
         [--isa avx2] [--name smollm2] [--metrics prefill] [--context 32768] [--kernels also]
+        [--ik-build "built for AVX2"] [--peers ik_llama.cpp]
 
 Peers: ik_llama.cpp where --ik (or WEFT_IK_BIN) names the folder of its llama-bench and
 llama-batched-bench; llama.cpp where --llama-python (or WEFT_LLAMA_PYTHON) is a Python that can import
-llama_cpp (default: this one). A peer that is not there is left out, and that is said.
+llama_cpp (default: this one). A peer that is not there, or not in --peers, is left out, and that is
+said. --ik-build says in the results how ik_llama.cpp was built, where it is not for this machine.
 
 A round runs every side in a fresh process with a warm-up, in an order that turns each round, and
 measures prefill of one prompt, decoding of one sequence and of several together; beside them the
@@ -81,7 +83,7 @@ class IkLlama:
         self.commit = "unknown"
 
     def version(self):
-        return self.commit
+        return f"{self.commit}, {self.args.ik_build}" if self.args.ik_build else self.commit
 
     def run(self, model, threads):
         args = self.args
@@ -159,12 +161,17 @@ def bandwidth(args, threads):
 
 def sides(args):
     found = [Weft(args)]
-    if args.ik and os.path.exists(os.path.join(args.ik, "llama-bench")):
+    wanted = args.peers.split(",")
+    if IkLlama.name not in wanted:
+        print("ik_llama.cpp left out: not in --peers", flush=True)
+    elif args.ik and os.path.exists(os.path.join(args.ik, "llama-bench")):
         found.append(IkLlama(args))
     else:
         print("ik_llama.cpp left out: --ik names no folder with its llama-bench", flush=True)
     probe = [args.llama_python, "-c", "import llama_cpp"]
-    if args.llama_python and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+    if LlamaCpp.name not in wanted:
+        print("llama.cpp left out: not in --peers", flush=True)
+    elif args.llama_python and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
         found.append(LlamaCpp(args))
     else:
         print("llama.cpp left out: --llama-python is no Python with llama_cpp", flush=True)
@@ -256,6 +263,8 @@ def main():
     parser.add_argument("--bin", default=os.environ.get("WEFT_BIN_DIR", "build/bench/bin"))
     parser.add_argument("--ik", default=os.environ.get("WEFT_IK_BIN"))
     parser.add_argument("--ik-repack", type=int, default=1)
+    parser.add_argument("--ik-build", default="")
+    parser.add_argument("--peers", default=f"{IkLlama.name},{LlamaCpp.name}")
     parser.add_argument("--llama-python",
                         default=os.environ.get("WEFT_LLAMA_PYTHON", sys.executable))
     parser.add_argument("--threads", default="1,2")

@@ -21,6 +21,9 @@ class ActivationBuffer {
   // it. Called for every layer before the first Reserve.
   void AddConsumer(int64_t width, const Weight& weight, const OpTable& ops);
 
+  // fp32 values are read, by more than the consumers.
+  void KeepFloats() { floats_ = true; }
+
   void Reserve(int64_t rows, OpContext& context);
   uint64_t bytes() const;
   Activations view(int64_t rows);

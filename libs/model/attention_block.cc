@@ -10,6 +10,9 @@ AttentionBlock::AttentionBlock(const ModelConfig& config, const ModelWeights& we
                                const OpTable& ops, OpContext& context)
     : config_(config), weights_(weights), ops_(ops), context_(context) {
   const MlaConfig& mla = config.mla;
+  if (!QuantisesInTasks(config.heads / config.kv_heads * config.value_dim())) {
+    attended_.KeepFloats();
+  }
   for (const LayerWeights& layer : weights.layers) {
     const AttentionWeights& a = layer.attention;
     attended_.AddConsumer(static_cast<int64_t>(config.heads) * config.value_dim(), a.out.matrix,

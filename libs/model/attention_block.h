@@ -51,7 +51,7 @@ class AttentionBlock {
   StepBuffer<float> kv_a_;      // latent: [rows, kv_lora + rope_dim]
   ActivationBuffer q_latent_;   // [rows, q_lora]
   ActivationBuffer kv_latent_;  // [rows, kv_lora]
-  ActivationBuffer attended_;   // [rows, heads * value_dim]
+  ActivationBuffer attended_{ActivationBuffer::Floats::kIfRead};  // [rows, heads * value_dim]
 };
 
 }  // namespace weft

@@ -30,6 +30,7 @@ class GgufLayoutSource final : public TensorSource {
   void Release(const uint8_t* data, uint64_t bytes) const override {
     source_->Release(data, bytes);
   }
+  void ReleaseAll() const override { source_->ReleaseAll(); }
 
  private:
   class Builder;

@@ -23,16 +23,11 @@ const Tensor* GgufSource::Find(std::string_view name) const {
 }
 
 std::string GgufSource::Sha256() const {
-  // Pages that were hashed go again: a mapped file need not be in memory as a whole.
-  constexpr size_t kSlice = size_t{16} << 20;
   weft::Sha256 hash;
-  for (std::string_view contents : file_->contents()) {
-    while (!contents.empty()) {
-      const std::string_view slice = contents.substr(0, kSlice);
-      hash.Add(slice);
+  for (const std::string_view contents : file_->contents()) {
+    hash.Add(contents, [this](std::string_view slice) {
       Release(reinterpret_cast<const uint8_t*>(slice.data()), slice.size());
-      contents.remove_prefix(slice.size());
-    }
+    });
   }
   return Hex(hash.Digest());
 }
@@ -41,6 +36,12 @@ uint64_t GgufSource::bytes() const { return file_->file_bytes(); }
 
 void GgufSource::Release(const uint8_t* data, uint64_t bytes) const {
   if (mapped_) ReleasePages(data, bytes);
+}
+
+void GgufSource::ReleaseAll() const {
+  for (const std::string_view contents : file_->contents()) {
+    Release(reinterpret_cast<const uint8_t*>(contents.data()), contents.size());
+  }
 }
 
 }  // namespace weft

@@ -23,6 +23,7 @@ class GgufSource final : public TensorSource {
   std::string Sha256() const override;
   uint64_t bytes() const override;
   void Release(const uint8_t* data, uint64_t bytes) const override;
+  void ReleaseAll() const override;
 
  private:
   std::shared_ptr<const GgufFile> file_;

@@ -316,9 +316,9 @@ std::string HfTensorSource::Sha256() const {
   weft::Sha256 hash;
   hash.Add(config_json_);
   for (const SafetensorsCheckpoint::Shard& shard : checkpoint_->shards()) {
-    const std::string_view contents = shard.file->contents();
-    hash.Add(contents);
-    Release(reinterpret_cast<const uint8_t*>(contents.data()), contents.size());
+    hash.Add(shard.file->contents(), [&shard](std::string_view slice) {
+      shard.file->Release(reinterpret_cast<const uint8_t*>(slice.data()), slice.size());
+    });
   }
   return Hex(hash.Digest());
 }
@@ -339,6 +339,13 @@ void HfTensorSource::Release(const uint8_t* data, uint64_t bytes) const {
       shard.file->Release(data, bytes);
       return;
     }
+  }
+}
+
+void HfTensorSource::ReleaseAll() const {
+  for (const SafetensorsCheckpoint::Shard& shard : checkpoint_->shards()) {
+    const std::string_view contents = shard.file->contents();
+    shard.file->Release(reinterpret_cast<const uint8_t*>(contents.data()), contents.size());
   }
 }
 

@@ -36,6 +36,7 @@ class HfTensorSource final : public TensorSource {
   std::string Sha256() const override;
   uint64_t bytes() const override;
   void Release(const uint8_t* data, uint64_t bytes) const override;
+  void ReleaseAll() const override;
 
  private:
   class Builder;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -17,6 +18,9 @@ class Sha256 {
   Sha256& operator=(const Sha256&) = delete;
 
   void Add(std::string_view bytes);
+  // The same of a mapped file, part by part: `taken` hears of each, so that its pages need not stay
+  // in memory.
+  void Add(std::string_view bytes, const std::function<void(std::string_view)>& taken);
   // Of everything added. Once.
   std::array<uint8_t, 32> Digest();
 

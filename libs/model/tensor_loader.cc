@@ -151,7 +151,15 @@ absl::Status TensorLoader::SplitKvB(const std::string& k, const std::string& v,
 absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, Weight& out) {
   RepackCache* repacked = source_.repacked;
   if (repacked == nullptr || !repacked->Take(name, raw, out)) {
-    WEFT_ASSIGN_OR_RETURN(out, table_.prepare(raw, name, context_));
+    // Of a large matrix, the mapped pages would lie beside their repacked form until its end.
+    if (raw.owner == nullptr) {
+      context_.taken = [this](const uint8_t* data, uint64_t bytes) {
+        tensors_.Release(data, bytes);
+      };
+    }
+    absl::StatusOr<Weight> prepared = table_.prepare(raw, name, context_);
+    context_.taken = nullptr;
+    WEFT_ASSIGN_OR_RETURN(out, std::move(prepared));
   }
   if (repacked != nullptr) repacked->Record(name, out);
   const uint64_t bytes = *BytesFor(raw.type, raw.rows * raw.cols);

@@ -44,6 +44,8 @@ class TensorSource {
   // Part of a tensor has been copied, and its pages need not stay in memory: a mapped source lets
   // the kernel take them back (they return when touched). Others do nothing.
   virtual void Release(const uint8_t* data, uint64_t bytes) const = 0;
+  // The same of all that a mapped source holds: metadata and what the kernel mapped around tensors.
+  virtual void ReleaseAll() const = 0;
 };
 
 }  // namespace weft

@@ -20,7 +20,7 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
       shared_experts_(config, table, context),
       experts_(config, weights, table, context) {
   const auto consumes = [&](const LinearWeights& weight) {
-    normed_.AddConsumer(config.hidden, weight.matrix, ops_);
+    if (weight.matrix.rows > 0) normed_.AddConsumer(config.hidden, weight.matrix, ops_);
   };
   normed_.AddConsumer(config.hidden, weights.output, ops_);
   for (const LayerWeights& layer : weights.layers) {
@@ -28,6 +28,7 @@ Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
     for (const LinearWeights* weight : {&a.q, &a.k, &a.v, &a.q_a, &a.kv_a}) consumes(*weight);
     for (const LinearWeights* weight : {&layer.ffn.gate, &layer.ffn.up}) consumes(*weight);
     consumes(layer.experts.router);
+    if (!layer.experts.gate.empty()) normed_.KeepFloats();  // which gather() reads
     if (layer.experts.gate.empty()) {
       ffn_.Add(layer.ffn, config.ffn);
     } else if (config.moe.shared_ffn > 0) {

@@ -49,7 +49,7 @@ class Transformer {
   // The source's pages of the embedding are given back after so many rows: a row touches 64 KB
   // (the kernel maps the pages around it too), and the whole table is often a fifth of a small
   // model, which the repacked output holds once more.
-  static constexpr int64_t kEmbeddedRows = 64;
+  static constexpr int64_t kEmbeddedRows = 16;
   // delta_ = the feed-forward half of normed_.
   void Ffn(int32_t index, int64_t rows);
   void Layer(int32_t index, const KvLayer& cache, const StepView& step);
@@ -78,7 +78,7 @@ class Transformer {
   StepBuffer<float> x_;      // [rows, hidden]: the residual stream
   StepBuffer<float> delta_;  // [rows, hidden]: what the next norm adds to it
   std::vector<float> cos_sin_, cos_sin_sliding_;
-  ActivationBuffer normed_;  // [rows, hidden]
+  ActivationBuffer normed_{ActivationBuffer::Floats::kIfRead};  // [rows, hidden]
   std::vector<AttentionSequence> sequences_;
   std::vector<int32_t> wanted_rows_;  // that want logits
   StepBuffer<float> logits_;          // [logit_rows_, vocab]; only on a device

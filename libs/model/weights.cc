@@ -226,6 +226,7 @@ absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const Model
   };
   weights.main_type = loader.MainType();
   weights.packed_bytes = loader.packed_bytes();
+  source.tensors.ReleaseAll();
   if (source.progress) source.progress(1.0);
   return weights;
 }

@@ -20,9 +20,13 @@ constexpr int64_t kTasksPerThread = 4;
 // Products that wait in a core's cache for their activation.
 constexpr int64_t kPieceFloats = 32768;
 
-void QuantizeRow(const Activations& a, int64_t row, OpContext& context) {
+// `x` is row `row` of `a`, whether `a` keeps it or not.
+void QuantizeRow(const float* x, const Activations& a, int64_t row, OpContext& context) {
   if (a.quantized.q == nullptr) return;
-  context.kernels->quantize(a.row(row), a.width, a.quantized.from(row));
+  context.kernels->quantize(x, a.width, a.quantized.from(row));
+}
+void QuantizeRow(const Activations& a, int64_t row, OpContext& context) {
+  QuantizeRow(a.row(row), a, row, context);
 }
 
 // The room of every rank in context.scratch.
@@ -32,16 +36,20 @@ void ReserveScratch(OpContext& context, int64_t floats) {
   }
 }
 
-// Calls fn(row) for all rows, several threads where the work is worth it.
+// Calls fn(row, rank) for all rows, several threads where the work is worth it.
 template <typename Fn>
-void ForRows(int64_t rows, int64_t width, OpContext& context, Fn&& fn) {
+void ForRankedRows(int64_t rows, int64_t width, OpContext& context, Fn&& fn) {
   const int64_t per_task =
       std::max<int64_t>({1, kSmallWork / std::max<int64_t>(width, 1),
                          (rows + ThreadTeam::kMaxTasks - 1) / ThreadTeam::kMaxTasks});
-  context.team->ParallelFor((rows + per_task - 1) / per_task, [&](int64_t task, int) {
+  context.team->ParallelFor((rows + per_task - 1) / per_task, [&](int64_t task, int rank) {
     const int64_t end = std::min(rows, (task + 1) * per_task);
-    for (int64_t row = task * per_task; row < end; ++row) fn(row);
+    for (int64_t row = task * per_task; row < end; ++row) fn(row, rank);
   });
+}
+template <typename Fn>
+void ForRows(int64_t rows, int64_t width, OpContext& context, Fn&& fn) {
+  ForRankedRows(rows, width, context, [&fn](int64_t row, int) { fn(row); });
 }
 
 bool Quantizes(const Weight& weight) {
@@ -49,7 +57,7 @@ bool Quantizes(const Weight& weight) {
 }
 
 absl::StatusOr<Weight> Prepare(const Weight& raw, std::string_view name, OpContext& context) {
-  return Repack(raw, name, *context.team, context.arena);
+  return Repack(raw, name, *context.team, context.arena, context.taken);
 }
 
 void Embed(const EmbedArgs& args, OpContext& context) {
@@ -87,7 +95,8 @@ void Norm(const float* x, const NormWeights& weights, NormKind kind, float eps, 
 
 void AddNorm(const AddNormArgs& args, OpContext& context) {
   const int64_t width = args.out.width;
-  ForRows(args.rows, width, context, [&](int64_t row) {
+  if (args.out.data == nullptr) ReserveScratch(context, width);
+  ForRankedRows(args.rows, width, context, [&](int64_t row, int rank) {
     float* x = args.x + args.from(row) * width;
     if (args.delta != nullptr) {
       float* delta = args.delta + args.from(row) * width;
@@ -100,8 +109,10 @@ void AddNorm(const AddNormArgs& args, OpContext& context) {
         context.kernels->add_scaled(x, delta, args.delta_scale, width);
       }
     }
-    Norm(x, args.norm, args.kind, args.eps, width, args.out.row(row), context);
-    QuantizeRow(args.out, row, context);
+    float* out = args.out.data == nullptr ? context.scratch[static_cast<size_t>(rank)].data()
+                                          : args.out.row(row);
+    Norm(x, args.norm, args.kind, args.eps, width, out, context);
+    QuantizeRow(out, args.out, row, context);
   });
 }
 
@@ -241,12 +252,16 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   }
   // Long rows first: the last tasks to be claimed are short, so threads finish together.
   std::reverse(pieces.begin(), pieces.end());
-  ReserveScratch(context,
-                 cpu::AttentionScratchFloats(static_cast<int64_t>(most_rows) * group, shape.v_dim));
-  // A task quantises what it has computed, unless a block of 32 crosses its heads.
+  // A task quantises what it has computed, unless a block of 32 crosses its heads. Its outputs lie
+  // in its scratch where nobody else reads them.
   const int64_t columns = static_cast<int64_t>(group) * shape.v_dim;
   const bool quantizes = args.out.quantized.q != nullptr;
-  const bool fused = quantizes && columns % cpu::kQBlock == 0;
+  const bool fused = quantizes && QuantisesInTasks(columns);
+  const bool kept = args.out.data != nullptr;
+  WEFT_CHECK(kept || fused);
+  const int64_t scratch_floats =
+      cpu::AttentionScratchFloats(static_cast<int64_t>(most_rows) * group, shape.v_dim);
+  ReserveScratch(context, scratch_floats + (kept ? 0 : most_rows * columns));
   const auto tasks = static_cast<int64_t>(pieces.size()) * shape.kv_heads;
   const int64_t per_task = (tasks + ThreadTeam::kMaxTasks - 1) / ThreadTeam::kMaxTasks;
   const KvPage k_page = shape.k_page();
@@ -260,11 +275,14 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
           const Piece& piece = pieces[static_cast<size_t>(i / shape.kv_heads)];
           const int64_t kv_head = i % shape.kv_heads;
           const int64_t row = piece.sequence->first_row + piece.first;
+          float* scratch = context.scratch[static_cast<size_t>(rank)].data();
+          float* out = kept ? args.out.row(row) + kv_head * columns : scratch + scratch_floats;
+          const int64_t out_stride = kept ? width : columns;
           context.kernels->attention({
               .q = args.q + row * q_width + kv_head * group * shape.head_dim,
               .q_stride = q_width,
-              .out = args.out.row(row) + kv_head * columns,
-              .out_stride = width,
+              .out = out,
+              .out_stride = out_stride,
               .rows = piece.rows,
               .first_position = piece.sequence->first_position + piece.first,
               .group = group,
@@ -282,12 +300,13 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
               .v_page_stride = v_page.bytes(),
               .block_table = piece.sequence->block_table,
               .block_tokens = shape.block_tokens,
-              .scratch = context.scratch[static_cast<size_t>(rank)].data(),
+              .scratch = scratch,
           });
           if (!fused) continue;
-          for (int64_t r = row; r < row + piece.rows; ++r) {
-            context.kernels->quantize(args.out.row(r) + kv_head * columns, columns,
-                                      args.out.quantized.from(r, kv_head * columns / cpu::kQBlock));
+          for (int64_t r = 0; r < piece.rows; ++r) {
+            context.kernels->quantize(
+                out + r * out_stride, columns,
+                args.out.quantized.from(row + r, kv_head * columns / cpu::kQBlock));
           }
         }
       });

@@ -33,11 +33,11 @@ struct Activations {
   cpu::QuantizedRows quantized;  // its stride is the step's rows; q is null when nobody needs it
   uint16_t* bf16 = nullptr;      // gpu table only, in place of data: rows rounded to bf16
 
-  float* row(int64_t r) const { return data + r * width; }
+  // Null where there is no data.
+  float* row(int64_t r) const { return data == nullptr ? nullptr : data + r * width; }
   // The same without its first rows.
   Activations from(int64_t r) const {
-    return {data == nullptr ? nullptr : row(r), width,
-            quantized.q == nullptr ? quantized : quantized.from(r),
+    return {row(r), width, quantized.q == nullptr ? quantized : quantized.from(r),
             bf16 == nullptr ? nullptr : bf16 + r * width};
   }
 };
@@ -61,6 +61,7 @@ struct KvShape {
 struct OpContext {
   ThreadTeam* team = nullptr;
   PageArena arena;                          // of repacked weights
+  BytesTaken taken;                         // of prepare(): raw bytes that are repacked
   const cpu::Kernels* kernels = nullptr;    // cpu table only
   std::vector<std::vector<float>> scratch;  // one per rank, sized by the ops when they need it
   OpDevice* device = nullptr;               // gpu table only (op_device.h)
@@ -86,7 +87,7 @@ struct NormWeights {
 // x += delta_scale * delta (unless null), then out = norm(x); with `source`, out.row(i) is made of
 // the rows source[i] of x and delta, of which there is any number, and has `rows` of them. With
 // `delta_norm` (unless its weight is null) delta is normalised first; what it holds afterwards is
-// not defined. Quantises too where `out` has room.
+// not defined. Quantises too where `out` has room, and may leave out.data null then.
 struct AddNormArgs {
   float* x = nullptr;      // [rows, out.width]
   float* delta = nullptr;  // [rows, out.width]
@@ -170,7 +171,8 @@ struct AttentionSequence {
   const int32_t* block_table = nullptr;
 };
 
-// Causal attention of every row over its sequence's pages. Quantises too where `out` has room.
+// Causal attention of every row over its sequence's pages. Quantises too where `out` has room, and
+// may leave out.data null then, if QuantisesInTasks.
 struct PagedAttentionArgs {
   const float* q = nullptr;  // [rows, heads * head_dim]
   int64_t rows = 0;
@@ -183,6 +185,8 @@ struct PagedAttentionArgs {
   KvShape shape;
   Activations out;  // width heads * v_dim
 };
+// Whether a KV head's share of a row of outputs is whole blocks.
+constexpr bool QuantisesInTasks(int64_t columns) { return columns % cpu::kQBlock == 0; }
 
 // out = activation(gate) * up, or activation(up) when gate is null; out may be either of them.
 // Quantises too where `out` has room.

@@ -135,7 +135,7 @@ absl::StatusOr<Layout> LayoutFor(DType type, std::string_view name) {
 }  // namespace
 
 absl::StatusOr<Weight> Repack(const Weight& raw, std::string_view name, ThreadTeam& team,
-                              PageArena& arena) {
+                              PageArena& arena, const BytesTaken& taken) {
   WEFT_ASSIGN_OR_RETURN(const Layout layout, LayoutFor(raw.type, name));
   const std::optional<uint64_t> row_bytes = BytesFor(raw.type, raw.cols);
   if (!row_bytes.has_value()) {
@@ -168,6 +168,11 @@ absl::StatusOr<Weight> Repack(const Weight& raw, std::string_view name, ThreadTe
         if (!PackRow(raw.type, src, raw.cols, lane, group)) bad_row.store(row);
       }
     }
+    if (!taken) return;
+    const int64_t first = task * per_task * kGroupRows;
+    const int64_t rows = std::min(raw.rows, end * kGroupRows) - first;
+    taken(raw.raw + static_cast<uint64_t>(first) * *row_bytes,
+          static_cast<uint64_t>(rows) * *row_bytes);
   });
   if (bad_row.load() >= 0) {
     return InvalidArgument("tensor {}: row {} has a scale that is not finite or out of range", name,

@@ -5,6 +5,7 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -32,11 +33,15 @@ struct Weight {
   int64_t groups() const { return (rows + cpu::kGroupRows - 1) / cpu::kGroupRows; }
 };
 
-// The repacked form of a raw weight; the same values, exactly. kInvalidArgument, naming the tensor
-// `name`, when a scale is not finite or out of the range of the repacked form; kUnimplemented for
-// types that are not supported; kResourceExhausted without memory.
+// Called with bytes that will not be read again, by several threads.
+using BytesTaken = std::function<void(const uint8_t* data, uint64_t bytes)>;
+
+// The repacked form of a raw weight; the same values, exactly. `taken`, unless empty, hears of the
+// raw bytes part by part. kInvalidArgument, naming the tensor `name`, when a scale is not finite or
+// out of the range of the repacked form; kUnimplemented for types that are not supported;
+// kResourceExhausted without memory.
 absl::StatusOr<Weight> Repack(const Weight& raw, std::string_view name, ThreadTeam& team,
-                              PageArena& arena);
+                              PageArena& arena, const BytesTaken& taken = {});
 
 // Counts changes of what Repack() writes: repacked weights kept on disk are of one revision.
 inline constexpr int kRepackRevision = 1;

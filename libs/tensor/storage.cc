@@ -8,14 +8,16 @@ namespace weft {
 namespace {
 
 constexpr uint64_t kHugePage = uint64_t{2} << 20;
-constexpr uint64_t kChunkBytes = uint64_t{32} << 20;
+// Address space only: memory is taken by what is written. Of each chunk the last huge page is taken
+// whole, so there should be few.
+constexpr uint64_t kChunkBytes = uint64_t{256} << 20;
 
 // A mapping that begins on a huge page, or null.
 std::shared_ptr<uint8_t> Map(uint64_t bytes) {
   // Room to move the beginning up; what lies before and after is given back.
   const uint64_t reserved = bytes + kHugePage;
-  void* memory =
-      mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory = mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
   auto* base = static_cast<uint8_t*>(memory);
   const auto address = reinterpret_cast<uintptr_t>(base);

@@ -73,6 +73,7 @@ struct Case {
       view.data = out.data() + begin * out_width;
       view.width = out_width;
       if (room != nullptr) view.quantized = *room;
+      if (!keeps_floats) view.data = nullptr;
       ops.paged_attention({.q = q.data() + begin * q_width,
                            .rows = rows,
                            .heads = heads,
@@ -92,6 +93,7 @@ struct Case {
   float softcap = 0;
   bool neighbours = true;
   const cpu::QuantizedRows* room = nullptr;  // for the quantised outputs of one chunk
+  bool keeps_floats = true;
   KvShape shape;
   std::vector<int32_t> table, slots;
   std::vector<uint8_t> k, v;
@@ -175,6 +177,12 @@ TEST_CASE("PagedAttention quantises what it computes", "[ops]") {
       quantised.room = &actual.view.quantized;
       REQUIRE(SameBits(quantised.Run(CpuOps(), cpu.context, tokens), out));
       REQUIRE(actual.SameQuantized(expected));
+      if (!QuantisesInTasks(int64_t{heads} / kv_heads * dim)) continue;
+      test::QuantizedActivations alone(std::vector<float>(out.size()), width, *cpu.context.kernels);
+      quantised.room = &alone.view.quantized;
+      quantised.keeps_floats = false;
+      quantised.Run(CpuOps(), cpu.context, tokens);
+      REQUIRE(alone.SameQuantized(expected));
     }
   }
 }

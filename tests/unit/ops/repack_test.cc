@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "tests/support/catch.h"
 #include "tests/unit/ops/op_fixture.h"
@@ -45,6 +47,22 @@ TEST_CASE("Repack names the tensor whose type is not supported", "[ops]") {
   const auto packed = Repack(weight, "output.weight", team, arena);
   REQUIRE(packed.status().code() == absl::StatusCode::kUnimplemented);
   REQUIRE(Message(packed.status()) == "tensor output.weight: type IQ2_XS is not supported");
+}
+
+TEST_CASE("Repack says of every raw byte once that it is taken", "[ops]") {
+  ThreadTeam team({.threads = 2});
+  PageArena arena;
+  for (const int64_t rows : {1, 16, 300, 1001}) {
+    const RawWeight raw(DType::kQ8_0, rows, 64, 1);
+    std::vector<int> taken(raw.bytes.size());
+    const auto packed =
+        Repack(raw.weight, "w", team, arena, [&](const uint8_t* data, uint64_t bytes) {
+          const auto first = static_cast<uint64_t>(data - raw.bytes.data());
+          for (uint64_t i = first; i < first + bytes; ++i) ++taken.at(i);
+        });
+    REQUIRE(packed.ok());
+    REQUIRE(std::count(taken.begin(), taken.end(), 1) == static_cast<int64_t>(taken.size()));
+  }
 }
 
 TEST_CASE("Repack pads the last group with rows of zeros", "[ops]") {

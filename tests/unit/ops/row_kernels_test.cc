@@ -132,6 +132,35 @@ TEST_CASE("ScaleAndCap and AddScaled are near fp64 and the same everywhere", "[o
   }
 }
 
+TEST_CASE("AddNorm quantises alike with and without room for floats", "[ops]") {
+  constexpr int64_t kRows = 70;
+  constexpr int64_t kWidth = 576;
+  const std::vector<float> weight = RandomFloats(kWidth, 31);
+  const std::vector<float> delta = RandomFloats(kRows * kWidth, 32);
+  for (const Isa isa : AvailableIsas()) {
+    test::CpuContext cpu(isa, 2);
+    const auto run = [&](bool keeps_floats) {
+      std::vector<float> x = RandomFloats(kRows * kWidth, 33);
+      std::vector<float> step = delta;
+      test::QuantizedActivations out(std::vector<float>(x.size()), kWidth, *cpu.context.kernels);
+      Activations view = out.view;
+      if (!keeps_floats) view.data = nullptr;
+      CpuOps().add_norm({.x = x.data(),
+                         .delta = step.data(),
+                         .norm = {weight.data()},
+                         .eps = 1e-5f,
+                         .rows = kRows,
+                         .out = view},
+                        cpu.context);
+      return out;
+    };
+    const test::QuantizedActivations both = run(true);
+    const test::QuantizedActivations alone = run(false);
+    REQUIRE(alone.SameQuantized(both));
+    REQUIRE_FALSE(SameBits(both.data, alone.data));
+  }
+}
+
 TEST_CASE("Add adds whole rows of any width", "[ops]") {
   for (const Isa isa : AvailableIsas()) {
     for (const int n : kWidths) {
