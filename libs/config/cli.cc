@@ -1,5 +1,6 @@
 #include "libs/config/cli.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <string_view>
@@ -26,8 +27,12 @@ struct Flags {
 };
 
 // Takes "--name value" and "--name=value".
-absl::StatusOr<Flags> ParseFlags(const std::vector<std::string>& args) {
+absl::StatusOr<Flags> ParseFlags(const std::vector<std::string>& args, const ServiceSpec& spec) {
   Flags flags;
+  const auto shortcut = [&spec](const std::string& name) {
+    return std::find_if(spec.shortcuts.begin(), spec.shortcuts.end(),
+                        [&name](const Shortcut& s) { return s.flag == name; });
+  };
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& arg = args[i];
     const size_t equals = arg.find('=');
@@ -46,6 +51,9 @@ absl::StatusOr<Flags> ParseFlags(const std::vector<std::string>& args) {
     } else if (name == "--set") {
       WEFT_ASSIGN_OR_RETURN(std::string set, value());
       flags.sets.push_back(std::move(set));
+    } else if (const auto own = shortcut(name); own != spec.shortcuts.end()) {
+      WEFT_ASSIGN_OR_RETURN(const std::string given, value());
+      flags.sets.push_back(own->key + "=" + given);
     } else if (name == "--print-config") {
       flag = &flags.print_config;
     } else if (name == "--config-reference") {
@@ -74,11 +82,17 @@ absl::StatusOr<Flags> ParseFlags(const std::vector<std::string>& args) {
 }
 
 std::string Usage(const ServiceSpec& spec) {
+  std::string shortcuts;
+  for (const Shortcut& s : spec.shortcuts) {
+    shortcuts +=
+        fmt::format("  {:<21}the same as --set {}={}\n", s.flag + " " + s.value, s.key, s.value);
+  }
   return fmt::format(
       "{0}: {1}\n\n"
       "Usage: {0} [--config FILE] [--set section.key=value]...\n\n"
       "  --config FILE        read this YAML file; without it the defaults and the environment\n"
       "  --set KEY=VALUE      override one key, e.g. --set telemetry.log_level=debug\n"
+      "{2}"
       "  --print-config       print the effective configuration, secrets masked, and exit\n"
       "  --config-reference   print a Markdown table of every key and exit\n"
       "  --healthcheck[=URL]  ask the service that runs with this configuration whether it is "
@@ -87,7 +101,7 @@ std::string Usage(const ServiceSpec& spec) {
       "  --version            print the version and exit\n"
       "  --help               print this and exit\n\n"
       "Every key can also be set by the environment: WEFT_<SECTION>_<KEY>.\n",
-      spec.name, spec.summary);
+      spec.name, spec.summary, shortcuts);
 }
 
 int Fail(const ServiceSpec& spec, std::string_view message, int code) {
@@ -106,7 +120,8 @@ int Print(const std::string& text) {
 std::string Version() { return WEFT_VERSION; }
 
 int ServiceMain(int argc, char** argv, const ServiceSpec& spec) {
-  const auto flags = ParseFlags(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+  const auto flags =
+      ParseFlags(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc), spec);
   if (!flags.ok()) return Fail(spec, Message(flags.status()), kBadUsage);
   if (flags->help) return Print(Usage(spec));
   if (flags->version) return Print(fmt::format("{} {}\n", spec.name, Version()));

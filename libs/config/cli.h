@@ -16,22 +16,29 @@
 //   }
 //
 // Flags: --config FILE, --set section.key=value (repeatable), --print-config, --config-reference,
-// --healthcheck[=URL], --version, --help. Exit code 0: done; 1: run failed; 2: the command line or
-// configuration is bad.
+// --healthcheck[=URL], --version, --help, and the service's own shortcuts. Exit code 0: done; 1:
+// run failed; 2: the command line or configuration is bad.
 #pragma once
 
 #include <absl/status/status.h>
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "libs/config/schema.h"
 
 namespace weft::config {
 
+// A flag of its own for a key that is often given: --device cuda for --set worker.device=cuda.
+struct Shortcut {
+  std::string flag, value, key;  // "--device", "DEVICE", "worker.device"
+};
+
 struct ServiceSpec {
   std::string name;
   std::string summary;
+  std::vector<Shortcut> shortcuts = {};
   std::function<void(Schema&)> declare;
   std::function<absl::Status()> validate;  // optional: checks between fields
   std::function<absl::Status()> run;

@@ -5,6 +5,7 @@
 
 #include "libs/base/status.h"
 #include "libs/config/binder.h"
+#include "libs/ops/open_device.h"
 
 namespace weft::worker {
 
@@ -31,6 +32,10 @@ void Bind(config::Binder& b, Config& c) {
                           m.Text("path", &entry.path, "GGUF file or Hugging Face folder", 1);
                           m.Text("id", &entry.id, "the name clients use", 0, 200);
                         });
+  b.Text("device", &c.device,
+         "where models are computed: cpu, or cuda or cuda:N for the GPU of that number", 3, 32);
+  b.Bytes("device_reserve_bytes", &c.device_reserve_bytes, 0, uint64_t{1} << 44,
+          "memory of the GPU that is left free");
   b.Choice<std::string>("isa", &c.isa,
                         {{"auto", "auto"},
                          {"scalar", "scalar"},
@@ -82,6 +87,7 @@ void Bind(config::Binder& b, Config& c) {
 
 absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(server.Validate(), "worker"));
+  WEFT_RETURN_IF_ERROR(Annotate(CheckDeviceName(device), "worker"));
   if (server.listen.empty()) return InvalidArgument("worker.listen: give at least one address");
   if (!fault_crash_text.empty() || !fault_hang_text.empty()) {
     const char* allowed = std::getenv("WEFT_ALLOW_FAULT_INJECTION");

@@ -33,6 +33,8 @@ struct Config {
   std::string model_id;
   std::vector<ModelEntry> models;
 
+  std::string device = "cpu";  // or cuda, cuda:N
+  uint64_t device_reserve_bytes = uint64_t{512} << 20;
   std::string isa = "auto";
   int32_t threads = 0;  // 0 = one per core
   int32_t max_sequences = 64;

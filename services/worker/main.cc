@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
       argc, argv,
       {.name = "weft-worker",
        .summary = "Serves models: tokens in, tokens out.",
+       .shortcuts = {{"--device", "DEVICE", "worker.device"}},
        .declare =
            [&](weft::config::Schema& schema) {
              schema.Section("worker", "A worker.",

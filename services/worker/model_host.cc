@@ -7,6 +7,7 @@
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
 #include "libs/model/model.h"
+#include "libs/ops/open_device.h"
 #include "libs/tokenizer/model_metadata.h"
 #include "libs/tokenizer/tokenizer.h"
 
@@ -29,6 +30,13 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
   model_options.memory = MemoryPlan{.kv_bytes = config.kv_bytes,
                                     .sequences = static_cast<int32_t>(config.max_sequences),
                                     .step_rows = static_cast<int32_t>(config.token_budget)};
+  WEFT_ASSIGN_OR_RETURN(model_options.device, OpenOpDevice(config.device));
+  if (model_options.device != nullptr) {
+    model_options.table = ModelOptions::Table::kGpu;
+    model_options.max_step_rows = config.token_budget;
+    model_options.max_step_sequences = config.max_sequences;
+    model_options.device_reserve_bytes = config.device_reserve_bytes;
+  }
   WEFT_ASSIGN_OR_RETURN(auto model, Model::Load(entry.path, model_options));
   const Model::RepackStatus& repacked = model->repack_status();
   using Kind = Model::RepackStatus::Kind;

@@ -1,5 +1,6 @@
 """Metrics, logs, the binaries' flags and the launcher."""
 
+import ctypes.util
 import json
 import os
 import re
@@ -68,6 +69,26 @@ def test_the_configuration_reference_is_what_the_binaries_say():
                           text=True, check=True, timeout=60).stdout
     assert made == (ROOT / "docs/configuration.md").read_text(), (
         "run deploy/dev/make_config_reference.sh build/dev/bin > docs/configuration.md")
+
+
+def test_a_gpu_that_is_not_there_is_an_error_that_says_what_was_looked_for(tmp_path):
+    if ctypes.util.find_library("cuda"):
+        pytest.skip("this machine has an NVIDIA driver")
+
+    def start(*arguments):
+        return subprocess.run(
+            [BIN / "weft-worker", "--set", f"worker.model={model_path()}",
+             "--set", f"worker.listen=unix:{tmp_path}/worker.sock",
+             "--set", "worker.admin_listen=127.0.0.1:0", *arguments],
+            capture_output=True, text=True, timeout=60)
+
+    done = start("--device", "cuda:3")
+    assert done.returncode == 1, done
+    for word in ("device cuda:3", "libcuda.so.1", "libnvidia-ml.so.1"):
+        assert word in done.stderr, done.stderr
+    done = start("--device", "tpu")
+    assert done.returncode == 2
+    assert "worker: device: expected cpu, cuda or cuda:N, found tpu" in done.stderr
 
 
 def test_metrics_have_the_promised_names(mesh, model):

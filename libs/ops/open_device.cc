@@ -1,0 +1,55 @@
+#include "libs/ops/open_device.h"
+
+#include <charconv>
+
+#include "libs/base/status.h"
+#include "libs/device/gpu_driver.h"
+#ifdef WEFT_CUDA
+#include "libs/device/cuda_device.h"
+#include "libs/ops/gpu_context.h"
+#endif
+
+namespace weft {
+namespace {
+
+// The number of a GPU; -1: the host.
+absl::StatusOr<int32_t> Ordinal(std::string_view name) {
+  if (name == "cpu") return -1;
+  if (name == "cuda") return 0;
+  int32_t ordinal = -1;
+  if (name.starts_with("cuda:")) {
+    const std::string_view digits = name.substr(5);
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), ordinal);
+    if (error == std::errc() && end == digits.data() + digits.size() && ordinal >= 0) {
+      return ordinal;
+    }
+  }
+  return InvalidArgument("device: expected cpu, cuda or cuda:N, found {}", name);
+}
+
+#ifdef WEFT_CUDA
+absl::StatusOr<std::shared_ptr<OpDevice>> OpenCuda(int32_t ordinal) {
+  WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, OpenCudaDevice(ordinal));
+  return GpuContext::Create(std::move(device));
+}
+#else
+absl::StatusOr<std::shared_ptr<OpDevice>> OpenCuda(int32_t) {
+  return Unavailable("this build has no CUDA engine (./weft build --cuda makes one)");
+}
+#endif
+
+}  // namespace
+
+absl::Status CheckDeviceName(std::string_view name) { return Ordinal(name).status(); }
+
+absl::StatusOr<std::shared_ptr<OpDevice>> OpenOpDevice(std::string_view name) {
+  WEFT_ASSIGN_OR_RETURN(const int32_t ordinal, Ordinal(name));
+  if (ordinal < 0) return std::shared_ptr<OpDevice>();
+  auto device = OpenCuda(ordinal);
+  if (device.ok() || !absl::IsUnavailable(device.status())) return device;
+  return Unavailable("device {}: {}. Looked for the driver: {}", name, Message(device.status()),
+                     DescribeGpuDriver());
+}
+
+}  // namespace weft
