@@ -138,16 +138,18 @@ class LlamaCpp:
         self.python = args.llama_python
 
     def version(self):
-        return "llama-cpp-python " + subprocess.run(
+        version = "llama-cpp-python " + subprocess.run(
             [self.python, "-c", "import llama_cpp; print(llama_cpp.__version__)"],
             stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        return version + ", use_extra_bufts off" if self.args.llama_plain_buffers else version
 
     def run(self, model, threads):
         args = self.args
         found = llama_cpp.command_output(
             [self.python, llama_cpp.__file__, "--llama", "--model", model, "--threads", str(threads),
              "--prefill", str(args.prefill), "--decode", str(args.decode), "--sequences",
-             str(args.sequences), "--batch-decode", str(args.batch_decode)])
+             str(args.sequences), "--batch-decode", str(args.batch_decode)]
+            + (["--plain-buffers"] if args.llama_plain_buffers else []))
         return {"prefill": found["prefill_tok_s"], "decode": found["decode_tok_s"],
                 "batch": found["batch_tok_s"]}
 
@@ -241,7 +243,10 @@ def measure_model(args):
                    f" --sequences {args.sequences} --rounds {args.rounds}"
                    + (f" --isa {args.isa}" if args.isa else "")
                    + (f" --metrics {','.join(args.metrics)}" if len(args.metrics) < 3 else "")
-                   + (f" --context {args.context}" if args.context else ""),
+                   + (f" --context {args.context}" if args.context else "")
+                   + (f" --batch-decode {args.batch_decode}" if args.batch_decode != 32 else "")
+                   + (f" --repetitions {args.repetitions}" if args.repetitions != 2 else "")
+                   + (" --llama-plain-buffers" if args.llama_plain_buffers else ""),
         "commit": llama_cpp.commit(),
         "model": os.path.basename(args.model),
         "file_bytes": os.path.getsize(args.model),
@@ -267,6 +272,8 @@ def main():
     parser.add_argument("--peers", default=f"{IkLlama.name},{LlamaCpp.name}")
     parser.add_argument("--llama-python",
                         default=os.environ.get("WEFT_LLAMA_PYTHON", sys.executable))
+    parser.add_argument("--llama-plain-buffers", action="store_true",
+                        help="llama.cpp without AMX and repacking")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--isa", help="WEFT_ISA of the Weft side")
     parser.add_argument("--prefill", type=int, default=512)

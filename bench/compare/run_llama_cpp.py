@@ -40,6 +40,8 @@ def run_llama(args):
     lib.llama_backend_init()
     model_params = lib.llama_model_default_params()
     model_params.n_gpu_layers = 0
+    # AMX and repacked weights.
+    model_params.use_extra_bufts = not args.plain_buffers
     model = lib.llama_model_load_from_file(args.model.encode(), model_params)
     params = lib.llama_context_default_params()
     params.n_ctx = max(args.prefill + args.decode,
@@ -151,6 +153,7 @@ def main():
     parser.add_argument("--out", default=os.path.join(REPOSITORY, "bench/results/llama_cpp.json"))
     parser.add_argument("--sequences", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--batch-decode", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--plain-buffers", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--llama", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.llama:

@@ -3,7 +3,11 @@
 import json
 import os
 
+import pytest
+
 from mesh import model_path
+
+pytestmark = pytest.mark.timeout(1600)  # 8,000 tokens on a busy machine
 
 # SmolLM2-135M: layers x KV heads x elements of a head x (K and V) x bytes of a half.
 KV_BYTES_PER_TOKEN = 30 * 3 * 64 * 2 * 2
