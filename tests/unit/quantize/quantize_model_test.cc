@@ -126,7 +126,10 @@ TEST_CASE("Rows that are no whole super-blocks fall back, and that is said", "[q
   REQUIRE(report.fallbacks[0] == "41 tensors with rows of 96: Q5_0 instead of Q4_K");
   REQUIRE(report.fallbacks[1] == "9 tensors with rows of 96: Q8_0 instead of Q6_K");
   const auto odd = MakeFile(Layers(1, DType::kF32, false, 100));
-  REQUIRE(Write(odd, dir.File("q"), {DType::kQ6_K}).ok());
+  const QuantizeReport halves = Write(odd, dir.File("q"), {DType::kQ6_K}).value();
+  REQUIRE(halves.fallbacks.size() == 1);
+  CHECK_THAT(halves.fallbacks[0],
+             ContainsSubstring("tensors with rows of 100: F16 instead of Q6_K"));
   REQUIRE(TypeIn(*GgufFile::Open(dir.File("q")).value(), "blk.0.attn_q.weight") == DType::kF16);
 }
 
