@@ -15,7 +15,7 @@ def main() -> int:
     parser.add_argument("url")
     parser.add_argument("--key-file")
     parser.add_argument("--model", help="default: the first that the gateway lists")
-    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for /health to be healthy first")
+    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for /health to be healthy, with a model, first")
     parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for each request")
     arguments = parser.parse_args()
     gateway = Gateway(arguments.url, key_from(arguments.key_file), arguments.timeout)
@@ -25,11 +25,16 @@ def main() -> int:
         if not good:
             raise SystemExit(1)
 
+    def healthy() -> bool:
+        told = health.body if health.status == 200 and isinstance(health.body, dict) else {}
+        return told.get("status") == "healthy" and told.get("model_loaded") is True
+
     deadline = time.monotonic() + arguments.wait
-    while (health := gateway.ask("/health")).status != 200 and time.monotonic() < deadline:
-        time.sleep(1)
-    healthy = health.status == 200 and isinstance(health.body, dict) and health.body.get("status") == "healthy"
-    check("health", healthy and health.body.get("model_loaded") is True, f"{health.status} {health.body}")
+    health = gateway.ask("/health")
+    while not healthy() and time.monotonic() < deadline:
+        time.sleep(0.5)
+        health = gateway.ask("/health")
+    check("health", healthy(), f"{health.status} {health.body}")
     refused = Gateway(arguments.url, "", arguments.timeout).ask("/v1/models")
     check("no key is refused", refused.status == 401, f"{refused.status} {refused.body}")
     models = gateway.ask("/v1/models")

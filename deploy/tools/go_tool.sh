@@ -5,16 +5,14 @@
 # Needs the network once; Go comes from ensure_go.sh.
 set -euo pipefail
 
-name=${1:?go_tool: a tool, of: actionlint, cosign, gitleaks, grype, helm, tofu}
+name=${1:?go_tool: a tool, of: actionlint, cosign, gitleaks, grype}
 folder=${2:-}
 case $name in
   actionlint) module=github.com/rhysd/actionlint version=v1.7.12 package=./cmd/actionlint ;;
   cosign) module=github.com/sigstore/cosign/v3 version=v3.1.3 package=./cmd/cosign ;;
   gitleaks) module=github.com/zricethezav/gitleaks/v8 version=v8.30.1 package=. ;;
   grype) module=github.com/anchore/grype version=v0.121.2 package=./cmd/grype ;;
-  helm) module=helm.sh/helm/v4 version=v4.3.1 package=./cmd/helm ;;
-  tofu) module=github.com/opentofu/opentofu version=v1.12.6 package=./cmd/tofu ;;
-  *) echo "go_tool: '$name' is none of actionlint, cosign, gitleaks, grype, helm, tofu" >&2; exit 2 ;;
+  *) echo "go_tool: '$name' is none of actionlint, cosign, gitleaks, grype" >&2; exit 2 ;;
 esac
 
 cache=${WEFT_CACHE:-$HOME/.cache/weft}/go-tools

@@ -1,6 +1,7 @@
 """Backup while a mesh writes, loss of everything, restore: the same rows, and the same keys sign in."""
 
 import hashlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mesh import ROOT
 
@@ -152,3 +154,11 @@ def test_what_was_there_is_kept(state, tmp_path, passphrase):
     assert (state / "gateway.db.before-restore").read_bytes() == before
     assert not (state / "gateway.db-wal").exists()
     assert sqlite3.connect(state / "gateway.db").execute("SELECT a FROM t").fetchone() == (42,)
+
+
+def test_veleros_schedule_is_valid_and_keeps_what_was_promised():
+    import jsonschema
+    schedule = yaml.safe_load((ROOT / "deploy/backup/velero.yaml").read_text())
+    jsonschema.Draft7Validator(json.loads((ROOT / "tests/data/crds/schedule_velero.io_v1.json").read_text())).validate(schedule)
+    spec = schedule["spec"]
+    assert (spec["schedule"], spec["template"]["ttl"]) == ("0 2 * * *", "720h0m0s")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh import ROOT
+from mesh import BIN, ROOT, model_path
 
 CI = ROOT / "deploy/ci"
 pytestmark = pytest.mark.timeout(3000)
@@ -63,3 +63,28 @@ def test_too_little_coverage_fails(half_covered):
     assert (half_covered / "build/reports/coverage.xml").exists()
     short = run(CI / "coverage.sh", "--build", "build", "--least", 81, cwd=half_covered)
     assert short.returncode == 1 and "below 81 %" in short.stderr
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory) -> Path:
+    done = run(ROOT / "deploy/deb/build.sh", BIN, tmp_path_factory.mktemp("deb"))
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+def test_the_package_holds_programs_units_and_a_configuration(package):
+    version = run(CI / "release_version.sh").stdout.strip()
+    assert package.name.startswith(f"weft_{version}_")
+    files = {line.split()[-1] for line in run("dpkg-deb", "-c", package).stdout.splitlines()}
+    programs = {f"./usr/bin/weft-{s}" for s in ("gateway", "scheduler", "worker", "scanner", "collector")}
+    assert programs | {"./usr/bin/weftctl", "./usr/lib/systemd/system/weft@.service", "./usr/lib/systemd/system/weft.target",
+                       "./etc/weft/weft.yaml", "./usr/share/weft/backup.sh"} <= files
+    told = run("dpkg-deb", "-f", package).stdout
+    assert "libgrpc++" in told and "libsqlite3-0" in told  # found by dpkg-shlibdeps
+
+
+def test_the_package_installs_serves_and_goes(package):
+    done = run(CI / "deb_install.sh", package, model_path())
+    if done.returncode == 77:
+        pytest.skip(done.stderr)
+    assert done.returncode == 0 and "is fine on" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
