@@ -14,6 +14,7 @@
 #include "libs/device/thread_team.h"
 #include "libs/gguf/gguf.h"
 #include "libs/model/model_source.h"
+#include "libs/model/rank_link.h"
 #include "libs/model/transformer.h"
 #include "libs/model/weights.h"
 #include "libs/ops/op_device.h"
@@ -80,6 +81,7 @@ absl::Status CheckOptions(const ModelOptions& options) {
         "{} and {}",
         kMaxDeviceRows, options.max_step_rows, options.max_step_sequences);
   }
+  if (gpu && options.rank != nullptr) return Unimplemented("several ranks on devices");
   const bool known = kv == DType::kF16 || kv == DType::kBF16 || kv == DType::kQ8_0;
   if (!known && !(ref && kv == DType::kF32)) {
     return InvalidArgument("kv_type: expected F16, BF16{} or Q8_0, found {}", ref ? ", F32" : "",
@@ -106,6 +108,7 @@ struct Model::State {
   std::unique_ptr<ThreadTeam> team;
   OpContext context;
   ModelWeights weights;
+  std::unique_ptr<RankLink> link;  // one rank of several
   std::unique_ptr<Transformer> transformer;
 
   KvShape shape;
@@ -177,6 +180,12 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   state->context.team = state->team.get();
   state->context.kernels = cpu ? &cpu::GetKernels(isa) : nullptr;
   state->context.scratch.resize(static_cast<size_t>(threads));
+  const ModelConfig whole = state->config;
+  const ShardPlan plan = options.rank == nullptr ? WholeModel(whole) : options.rank->plan;
+  if (options.rank != nullptr) {
+    state->config = LocalConfig(whole, plan);
+    state->link = std::make_unique<RankLink>(*options.rank);
+  }
   state->shape = {options.kv_type, 0, state->config.kv_heads, state->config.head_dim,
                   state->config.value_dim()};
   std::optional<RepackCache> cache;
@@ -193,11 +202,11 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
     WEFT_RETURN_IF_ERROR(state->LoadOnDevice(weights));
   } else {
     WEFT_ASSIGN_OR_RETURN(state->weights,
-                          LoadWeights(weights, state->config, *state->table, state->context));
+                          LoadWeights(weights, whole, plan, *state->table, state->context));
   }
   if (repacked != nullptr) state->Keep(*repacked);
-  state->transformer =
-      std::make_unique<Transformer>(state->config, state->weights, *state->table, state->context);
+  state->transformer = std::make_unique<Transformer>(state->config, state->weights, *state->table,
+                                                     state->context, state->link.get());
   return std::unique_ptr<Model>(new Model(std::move(state)));
 }
 
@@ -361,7 +370,15 @@ absl::Status Model::State::Check(const StepBatch& batch, std::span<float> logits
 }
 
 absl::Status Model::Forward(const StepBatch& batch, std::span<float> logits) {
-  WEFT_RETURN_IF_ERROR(state_->Check(batch, logits));
+  WEFT_RETURN_IF_ERROR(Check(batch, logits));
+  return Step(batch, logits);
+}
+
+absl::Status Model::Check(const StepBatch& batch, std::span<float> logits) const {
+  return state_->Check(batch, logits);
+}
+
+absl::Status Model::Step(const StepBatch& batch, std::span<float> logits) {
   return state_->transformer->Forward(batch, state_->cache, state_->shape, logits,
                                       state_->progress);
 }

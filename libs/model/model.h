@@ -22,6 +22,7 @@ namespace weft {
 class GgufFile;
 class OpDevice;
 struct ModelSource;
+struct RankShard;
 
 struct ModelOptions {
   enum class Table {
@@ -63,6 +64,9 @@ struct ModelOptions {
   int32_t max_step_rows = 512;
   int32_t max_step_sequences = 64;
   uint64_t device_reserve_bytes = 0;
+  // One rank of several (parallel_model.h); null: the whole model. Outlives the model, which then
+  // answers for its own part.
+  const RankShard* rank = nullptr;
 
   // Called while loading, from the loading thread, with a fraction in [0, 1]. May be empty.
   std::function<void(double)> progress = nullptr;
@@ -89,6 +93,11 @@ class Model final : public ModelRunner {
   std::string quantization() const override;
   std::string numerics_class() const override;
   uint64_t memory_bytes() const override;
+
+  // Forward in two: the check, and the step of a batch that passed it (on any rank). A rank that
+  // gets no logits needs no room for them.
+  absl::Status Check(const StepBatch& batch, std::span<float> logits) const;
+  absl::Status Step(const StepBatch& batch, std::span<float> logits);
 
   // What became of ModelOptions::repack_cache: kMapped when all weights came from it, kMade when
   // they were written to it. `problem` says why a file was not used or not written.

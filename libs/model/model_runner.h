@@ -34,6 +34,10 @@ class ModelRunner {
   // changes nothing.
   virtual absl::Status Forward(const StepBatch& batch, std::span<float> logits) = 0;
 
+  // Not OK: no step will succeed any more, and a process of its own should end, so that its work
+  // goes elsewhere. Thread safe.
+  virtual absl::Status health() const { return absl::OkStatus(); }
+
   // Grows with every layer computed: liveness of a long step. Thread safe.
   virtual uint64_t layer_progress() const = 0;
 

@@ -14,6 +14,15 @@ std::string Shape(const std::vector<int64_t>& dims) {
   return fmt::format("[{}]", fmt::join(dims, ", "));
 }
 
+// The numbers of ranks that would each get whole blocks.
+std::vector<int64_t> WholeBlockParts(int64_t cols, int64_t block) {
+  std::vector<int64_t> parts;
+  for (int64_t n = 1; n <= kMaxParallel; ++n) {
+    if (cols % (n * block) == 0) parts.push_back(n);
+  }
+  return parts;
+}
+
 }  // namespace
 
 absl::StatusOr<const Tensor*> TensorLoader::Find(const std::string& name,
@@ -95,40 +104,73 @@ absl::Status TensorLoader::Matrix(const std::string& name, int64_t rows, int64_t
 
 absl::Status TensorLoader::Matrix(const std::string& name, const RowRange& range, int64_t cols,
                                   Weight& out) {
-  WEFT_ASSIGN_OR_RETURN(Weight raw, Raw(name, range.total, cols));
-  raw.raw += *BytesFor(raw.type, range.first * cols);
-  raw.rows = range.rows;
-  return Prepare(raw, name, out);
+  return Matrix(name, range, Slice{0, cols, cols}, out);
 }
 
-absl::Status TensorLoader::Stack(const std::string& name, int64_t count, int64_t rows, int64_t cols,
-                                 std::vector<Weight>& out) {
-  WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {cols, rows, count}));
-  const uint64_t bytes = *BytesFor(tensor->type, rows * cols);
+absl::Status TensorLoader::Matrix(const std::string& name, const RowRange& range, const Slice& cols,
+                                  Weight& out) {
+  WEFT_ASSIGN_OR_RETURN(const Weight whole, Raw(name, range.total, cols.total));
+  WEFT_ASSIGN_OR_RETURN(const Weight part, Cut(whole, name, range, cols));
+  return Prepare(part, name, out);
+}
+
+absl::StatusOr<Weight> TensorLoader::Cut(const Weight& whole, const std::string& name,
+                                         const RowRange& rows, const Slice& cols) const {
+  Weight part = whole;
+  part.rows = rows.rows;
+  part.raw += *BytesFor(whole.type, rows.first * whole.cols);
+  if (cols.whole()) return part;
+  const int64_t block = BlockSize(whole.type);
+  if (cols.first % block != 0 || cols.count % block != 0) {
+    return InvalidArgument(
+        "tensor {}: {} columns in {} parts of {} are no whole blocks of {} ({} elements); "
+        "tensor_parallel may be {}",
+        name, cols.total, cols.total / cols.count, cols.count, Name(whole.type), block,
+        fmt::join(WholeBlockParts(cols.total, block), ", "));
+  }
+  const uint64_t from = *BytesFor(whole.type, whole.cols);
+  const uint64_t to = *BytesFor(whole.type, cols.count);
+  auto memory = std::make_shared<std::vector<uint8_t>>(to * static_cast<uint64_t>(rows.rows));
+  const uint8_t* source = part.raw + *BytesFor(whole.type, cols.first);
+  for (int64_t row = 0; row < rows.rows; ++row) {
+    std::copy_n(source + static_cast<uint64_t>(row) * from, to,
+                memory->data() + static_cast<uint64_t>(row) * to);
+  }
+  tensors_.Release(part.raw, from * static_cast<uint64_t>(rows.rows));
+  part.cols = cols.count;
+  part.raw = memory->data();
+  part.owner = std::shared_ptr<const uint8_t>(memory, part.raw);
+  return part;
+}
+
+absl::Status TensorLoader::Stack(const std::string& name, int64_t count, const RowRange& rows,
+                                 const Slice& cols, std::vector<Weight>& out) {
+  WEFT_ASSIGN_OR_RETURN(const Tensor* tensor, Find(name, {cols.total, rows.total, count}));
+  const uint64_t bytes = *BytesFor(tensor->type, rows.total * cols.total);
   out.resize(static_cast<size_t>(count));
   for (size_t i = 0; i < out.size(); ++i) {
-    Weight raw;
-    raw.type = tensor->type;
-    raw.rows = rows;
-    raw.cols = cols;
-    raw.raw = tensor->data + i * bytes;
-    WEFT_RETURN_IF_ERROR(Prepare(raw, name, out[i]));
+    Weight whole;
+    whole.type = tensor->type;
+    whole.rows = rows.total;
+    whole.cols = cols.total;
+    whole.raw = tensor->data + i * bytes;
+    WEFT_ASSIGN_OR_RETURN(const Weight part, Cut(whole, name, rows, cols));
+    WEFT_RETURN_IF_ERROR(Prepare(part, name, out[i]));
   }
   return absl::OkStatus();
 }
 
 absl::Status TensorLoader::SplitKvB(const std::string& k, const std::string& v,
-                                    const ModelConfig& config, Weight& out) {
+                                    const ModelConfig& config, const Slice& heads, Weight& out) {
   const MlaConfig& mla = config.mla;
-  const int64_t heads = config.heads;
   const int64_t lora = mla.kv_lora;
-  WEFT_ASSIGN_OR_RETURN(const Tensor* keys, Find(k, {mla.nope_dim, lora, heads}));
-  WEFT_ASSIGN_OR_RETURN(const Tensor* values, Find(v, {lora, mla.v_dim, heads}));
-  const int64_t rows = heads * (mla.nope_dim + mla.v_dim);
+  WEFT_ASSIGN_OR_RETURN(const Tensor* keys, Find(k, {mla.nope_dim, lora, heads.total}));
+  WEFT_ASSIGN_OR_RETURN(const Tensor* values, Find(v, {lora, mla.v_dim, heads.total}));
+  const int64_t rows = heads.count * (mla.nope_dim + mla.v_dim);
   auto memory = std::make_shared<std::vector<float>>(static_cast<size_t>(rows * lora));
   std::vector<float> key(static_cast<size_t>(lora * mla.nope_dim));
   float* to = memory->data();
-  for (int64_t h = 0; h < heads; ++h) {
+  for (int64_t h = heads.first; h < heads.first + heads.count; ++h) {
     const auto k_elements = static_cast<int64_t>(key.size());
     const uint8_t* source = keys->data + *BytesFor(keys->type, h * k_elements);
     WEFT_CHECK(Dequantize(keys->type, source, k_elements, key.data()));
@@ -174,6 +216,12 @@ absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, W
     source_.progress(std::min(1.0, static_cast<double>(done_bytes_) / all));
   }
   return absl::OkStatus();
+}
+
+void TensorLoader::IgnoreAll(std::string_view prefix) {
+  for (const Tensor& tensor : tensors_.tensors()) {
+    if (tensor.name.starts_with(prefix)) known_.insert(tensor.name);
+  }
 }
 
 absl::Status TensorLoader::NothingElse(std::string_view architecture) const {

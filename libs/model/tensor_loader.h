@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "libs/model/shard.h"
 #include "libs/model/tensor_source.h"
 #include "libs/model/weights.h"
 #include "libs/ops/op_table.h"
@@ -26,6 +27,8 @@ struct RowRange {
 };
 
 // One thread at a time. Errors name the tensor, what was expected and what was found.
+//
+// Some of a matrix's columns must be whole blocks of its format, and are copied; rows are not.
 class TensorLoader {
  public:
   TensorLoader(const WeightSource& source, const OpTable& table, OpContext& context)
@@ -52,16 +55,22 @@ class TensorLoader {
   // A matrix, or some of its rows, prepared by the op table.
   absl::Status Matrix(const std::string& name, int64_t rows, int64_t cols, Weight& out);
   absl::Status Matrix(const std::string& name, const RowRange& range, int64_t cols, Weight& out);
+  absl::Status Matrix(const std::string& name, const RowRange& range, const Slice& cols,
+                      Weight& out);
 
   // The matrices of a stack [count][rows, cols] (dims {cols, rows, count}), each prepared.
-  absl::Status Stack(const std::string& name, int64_t count, int64_t rows, int64_t cols,
-                     std::vector<Weight>& out);
+  absl::Status Stack(const std::string& name, int64_t count, const RowRange& rows,
+                     const Slice& cols, std::vector<Weight>& out);
 
   // Latent attention's expansion [heads * (nope_dim + v_dim), kv_lora] out of the two tensors that
   // newer GGUF files have in its place: `k` [heads][kv_lora, nope_dim], transposed, and `v`
   // [heads][v_dim, kv_lora]. As fp32, because a transposed block format would have to be rounded.
+  // Only some of the heads.
   absl::Status SplitKvB(const std::string& k, const std::string& v, const ModelConfig& config,
-                        Weight& out);
+                        const Slice& heads, Weight& out);
+
+  // All tensors whose names begin so need not be read: another rank does.
+  void IgnoreAll(std::string_view prefix);
 
   // kUnimplemented when the source has a tensor that nobody asked for: the model would be computed
   // without it.
@@ -74,6 +83,9 @@ class TensorLoader {
   absl::Status Prepare(const Weight& raw, const std::string& name, Weight& out);
   // On a device, a copy there of a vector that stays where it is.
   absl::Status Keep(const std::string& name, const std::vector<float>& values);
+  // Some rows and columns of a matrix.
+  absl::StatusOr<Weight> Cut(const Weight& whole, const std::string& name, const RowRange& rows,
+                             const Slice& cols) const;
 
   const WeightSource& source_;
   const TensorSource& tensors_;

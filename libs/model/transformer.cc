@@ -8,11 +8,12 @@
 namespace weft {
 
 Transformer::Transformer(const ModelConfig& config, const ModelWeights& weights,
-                         const OpTable& table, OpContext& context)
+                         const OpTable& table, OpContext& context, RankLink* link)
     : config_(config),
       weights_(weights),
       ops_(table),
       context_(context),
+      link_(link),
       rope_(config, weights.rope_factors, RopeTable::Layers::kAll),
       rope_sliding_(config, weights.rope_factors, RopeTable::Layers::kSliding),
       attention_(config, weights, table, context),
@@ -98,15 +99,34 @@ absl::Status Transformer::Forward(const StepBatch& batch, std::span<const KvLaye
     step.cos_sin_sliding = cos_sin_sliding_.data();
   }
   WEFT_RETURN_IF_ERROR(BeginStep(batch));
-  Embed(batch);
+  WEFT_RETURN_IF_ERROR(Enter(batch));
   for (int32_t i = 0; i < config_.layers; ++i) {
-    Layer(i, cache[static_cast<size_t>(i)], step);
+    WEFT_RETURN_IF_ERROR(Layer(i, cache[static_cast<size_t>(i)], step));
     progress.fetch_add(1, std::memory_order_relaxed);
   }
-  const absl::Status read = Logits(logits);
+  const absl::Status read = Leave(batch, logits);
   if (context_.device == nullptr) return read;
   const absl::Status ended = context_.device->EndStep();
   return read.ok() ? ended : read;
+}
+
+absl::Status Transformer::Enter(const StepBatch& batch) {
+  if (link_ != nullptr && !link_->plan().first_stage()) {
+    return link_->Receive(Rows(x_, batch.rows()), Rows(delta_, batch.rows()));
+  }
+  Embed(batch);
+  return absl::OkStatus();
+}
+
+absl::Status Transformer::Leave(const StepBatch& batch, std::span<float> logits) {
+  if (link_ != nullptr && !link_->plan().last_stage()) {
+    return link_->Pass(Rows(x_, batch.rows()), Rows(delta_, batch.rows()));
+  }
+  return Logits(logits);
+}
+
+absl::Status Transformer::SumDelta(int64_t rows) {
+  return link_ == nullptr ? absl::OkStatus() : link_->Sum(Rows(delta_, rows));
 }
 
 void Transformer::Embed(const StepBatch& batch) {
@@ -144,14 +164,21 @@ void Transformer::AddNorm(const NormVectors* before, const NormVectors& norm, in
   ops_.add_norm(args, context_);
 }
 
-void Transformer::Layer(int32_t index, const KvLayer& cache, const StepView& step) {
+absl::Status Transformer::Layer(int32_t index, const KvLayer& cache, const StepView& step) {
   const LayerWeights& layer = weights_.layers[static_cast<size_t>(index)];
   const int64_t rows = step.batch.rows();
-  AddNorm(index == 0 ? nullptr : &weights_.layers[static_cast<size_t>(index - 1)].ffn.post_norm,
-          layer.attention.norm, rows);
+  const NormVectors* before = nullptr;  // nothing comes before the embeddings
+  if (index > 0) {
+    before = &weights_.layers[static_cast<size_t>(index - 1)].ffn.post_norm;
+  } else if (link_ != nullptr && !link_->plan().first_stage()) {
+    before = &weights_.before_first;
+  }
+  AddNorm(before, layer.attention.norm, rows);
   attention_.Run(index, normed_.view(rows), step, cache, delta_.data());
+  WEFT_RETURN_IF_ERROR(SumDelta(rows));
   AddNorm(&layer.attention.post_norm, layer.ffn.norm, rows);
   Ffn(index, rows);
+  return SumDelta(rows);
 }
 
 void Transformer::Ffn(int32_t index, int64_t rows) {
@@ -169,24 +196,34 @@ absl::Status Transformer::Logits(std::span<float> logits) {
   const int64_t at_once = device == nullptr ? wanted : logit_rows_;
   for (int64_t first = 0; first < wanted; first += at_once) {
     const int64_t rows = std::min(at_once, wanted - first);
+    AddNorm(&weights_.layers.back().ffn.post_norm, weights_.output_norm, rows,
+            std::span(wanted_rows_).subspan(static_cast<size_t>(first), static_cast<size_t>(rows)));
+    if (link_ != nullptr) {
+      const auto project = [&](int64_t part, int64_t count, float* out) {
+        Project(part, count, rows, out);
+      };
+      WEFT_RETURN_IF_ERROR(link_->GatherLogits(rows, project, logits));
+      continue;
+    }
     const std::span<float> to = logits.subspan(static_cast<size_t>(first * config_.vocab),
                                                static_cast<size_t>(rows * config_.vocab));
     float* out = device == nullptr ? to.data() : logits_.data();
-    AddNorm(&weights_.layers.back().ffn.post_norm, weights_.output_norm, rows,
-            std::span(wanted_rows_).subspan(static_cast<size_t>(first), static_cast<size_t>(rows)));
-    const std::array<LinearArgs::Output, 1> output = {{{&weights_.output, out}}};
-    ops_.linear({normed_.view(rows), rows, output}, context_);
-    if (config_.logit_scale != 1 || config_.logit_softcap != 0) {
-      ops_.scale_and_cap({.x = out,
-                          .rows = rows,
-                          .width = config_.vocab,
-                          .scale = config_.logit_scale,
-                          .softcap = config_.logit_softcap},
-                         context_);
-    }
+    Project(0, rows, rows, out);
     if (device != nullptr) WEFT_RETURN_IF_ERROR(device->Read(out, to));
   }
   return absl::OkStatus();
+}
+
+void Transformer::Project(int64_t first, int64_t rows, int64_t all, float* out) {
+  const std::array<LinearArgs::Output, 1> output = {{{&weights_.output, out}}};
+  ops_.linear({normed_.view(all).from(first), rows, output}, context_);
+  if (config_.logit_scale == 1 && config_.logit_softcap == 0) return;
+  ops_.scale_and_cap({.x = out,
+                      .rows = rows,
+                      .width = weights_.output.rows,
+                      .scale = config_.logit_scale,
+                      .softcap = config_.logit_softcap},
+                     context_);
 }
 
 }  // namespace weft

@@ -15,6 +15,7 @@
 #include "libs/model/expert_block.h"
 #include "libs/model/ffn_block.h"
 #include "libs/model/model_config.h"
+#include "libs/model/rank_link.h"
 #include "libs/model/rope.h"
 #include "libs/model/step_batch.h"
 #include "libs/model/step_buffer.h"
@@ -26,12 +27,14 @@ namespace weft {
 // One thread at a time.
 class Transformer {
  public:
-  // All referred to must outlive the transformer.
+  // All referred to must outlive the transformer. With `link`, one rank of several: the config and
+  // the weights are its own (shard.h).
   Transformer(const ModelConfig& config, const ModelWeights& weights, const OpTable& table,
-              OpContext& context);
+              OpContext& context, RankLink* link = nullptr);
 
-  // `batch` is valid (model.cc checks it); `logits` holds [count(wants_logits), vocab]. Adds one to
-  // `progress` after every layer. Fails only on a device.
+  // `batch` is valid (model.cc checks it); `logits` holds [count(wants_logits), vocab], or nothing
+  // on a rank that does not get them. Adds one to `progress` after every layer. Fails only where
+  // a device or another rank does.
   absl::Status Forward(const StepBatch& batch, std::span<const KvLayer> cache, const KvShape& shape,
                        std::span<float> logits, std::atomic<uint64_t>& progress);
 
@@ -46,13 +49,22 @@ class Transformer {
  private:
   void Reserve(int64_t rows);
   void Embed(const StepBatch& batch);
+  // x_ and delta_: the embeddings, or what the stage before has made.
+  absl::Status Enter(const StepBatch& batch);
+  // The logits, or the next stage's beginning.
+  absl::Status Leave(const StepBatch& batch, std::span<float> logits);
   // The source's pages of the embedding are given back after so many rows: a row touches 64 KB
   // (the kernel maps the pages around it too), and the whole table is often a fifth of a small
   // model, which the repacked output holds once more.
   static constexpr int64_t kEmbeddedRows = 16;
   // delta_ = the feed-forward half of normed_.
   void Ffn(int32_t index, int64_t rows);
-  void Layer(int32_t index, const KvLayer& cache, const StepView& step);
+  absl::Status Layer(int32_t index, const KvLayer& cache, const StepView& step);
+  // delta_ = the sum of the ranks' parts of it.
+  absl::Status SumDelta(int64_t rows);
+  std::span<float> Rows(StepBuffer<float>& values, int64_t rows) const {
+    return {values.data(), static_cast<size_t>(rows * config_.hidden)};
+  }
   // normed_ = norm(x_ += delta_), where delta_ (of `before`, null for none) gets its own norm and
   // scale first. With `source`, of those rows.
   void AddNorm(const NormVectors* before, const NormVectors& norm, int64_t rows,
@@ -60,11 +72,14 @@ class Transformer {
   absl::Status BeginStep(const StepBatch& batch);
   // Of wanted_rows_.
   absl::Status Logits(std::span<float> logits);
+  // out [rows, width of the output matrix] of normed_'s rows [first, first + rows) of `all`.
+  void Project(int64_t first, int64_t rows, int64_t all, float* out);
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
   const OpTable& ops_;
   OpContext& context_;
+  RankLink* const link_;  // null: this is the only rank
   const RopeTable rope_;
   const RopeTable rope_sliding_;
   AttentionBlock attention_;

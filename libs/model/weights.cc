@@ -11,8 +11,8 @@ namespace {
 // Loads the tensors of one layer: names are "blk.<index>.<part>.weight" and ".bias".
 class LayerLoader {
  public:
-  LayerLoader(TensorLoader& loader, const ModelConfig& config, int32_t index)
-      : loader_(loader), config_(config), index_(index) {}
+  LayerLoader(TensorLoader& loader, const ModelConfig& config, const ShardPlan& plan, int32_t index)
+      : loader_(loader), config_(config), plan_(plan), index_(index) {}
 
   absl::Status Attention(AttentionWeights& out) {
     WEFT_RETURN_IF_ERROR(Norm("attn_norm", out.norm));
@@ -26,21 +26,26 @@ class LayerLoader {
       WEFT_RETURN_IF_ERROR(Vector("attn_q_norm", config_.head_dim, out.q_norm));
       WEFT_RETURN_IF_ERROR(Vector("attn_k_norm", config_.head_dim, out.k_norm));
     }
-    const int64_t width = static_cast<int64_t>(config_.heads) * config_.value_dim();
-    return Linear("attn_output", config_.hidden, width, config_.attention_out_bias, out.out);
+    return Columns("attn_output", plan_.heads.times(config_.value_dim()),
+                   config_.attention_out_bias, out.out);
+  }
+
+  // What follows the layer before a stage's first one.
+  absl::Status PostNorm(NormVectors& out) {
+    return config_.post_norms ? Norm("post_ffw_norm", out) : absl::OkStatus();
   }
 
   absl::Status Ffn(LayerWeights& out) {
     FfnWeights& ffn = out.ffn;
     WEFT_RETURN_IF_ERROR(Norm("ffn_norm", ffn.norm));
-    if (config_.post_norms) WEFT_RETURN_IF_ERROR(Norm("post_ffw_norm", ffn.post_norm));
+    WEFT_RETURN_IF_ERROR(PostNorm(ffn.post_norm));
     if (!config_.has_experts(index_)) return Network(ffn);
     WEFT_RETURN_IF_ERROR(Experts(out.experts));
-    const int64_t width = config_.moe.shared_ffn;
-    if (width == 0) return absl::OkStatus();
-    WEFT_RETURN_IF_ERROR(Linear("ffn_gate_shexp", width, config_.hidden, false, ffn.gate));
-    WEFT_RETURN_IF_ERROR(Linear("ffn_up_shexp", width, config_.hidden, false, ffn.up));
-    return Linear("ffn_down_shexp", config_.hidden, width, false, ffn.down);
+    const Slice& width = plan_.shared_ffn;
+    if (width.total == 0) return absl::OkStatus();
+    WEFT_RETURN_IF_ERROR(Linear("ffn_gate_shexp", Rows(width), config_.hidden, false, ffn.gate));
+    WEFT_RETURN_IF_ERROR(Linear("ffn_up_shexp", Rows(width), config_.hidden, false, ffn.up));
+    return Columns("ffn_down_shexp", width, false, ffn.down);
   }
 
  private:
@@ -69,48 +74,67 @@ class LayerLoader {
     return Linear(part, RowRange{0, rows, rows}, cols, bias, out);
   }
 
+  // The rows of a slice, in a tensor that has others before and after.
+  static RowRange Rows(const Slice& slice, int64_t before = 0, int64_t after = 0) {
+    return {before + slice.first, slice.count, before + slice.total + after};
+  }
+
+  // A matrix [hidden, columns] whose products the ranks add up; one of them adds the bias.
+  absl::Status Columns(std::string_view part, const Slice& columns, bool bias, LinearWeights& out) {
+    const RowRange rows{0, config_.hidden, config_.hidden};
+    WEFT_RETURN_IF_ERROR(loader_.Matrix(Name(part, "weight"), rows, columns, out.matrix));
+    if (!bias) return absl::OkStatus();
+    if (plan_.adds_bias()) return loader_.Vector(Name(part, "bias"), rows, out.bias);
+    loader_.Ignore(Name(part, "bias"));
+    return absl::OkStatus();
+  }
+
   absl::Status Projections(AttentionWeights& out) {
-    const int64_t q = static_cast<int64_t>(config_.heads) * config_.head_dim;
-    const int64_t kv = static_cast<int64_t>(config_.kv_heads) * config_.head_dim;
+    const Slice q = plan_.heads.times(config_.head_dim);
+    const Slice kv = plan_.kv_heads.times(config_.head_dim);
     const int64_t hidden = config_.hidden;
     const bool bias = config_.attention_bias;
     if (loader_.Has(Name("attn_qkv", "weight"))) {
-      const int64_t all = q + 2 * kv;
-      WEFT_RETURN_IF_ERROR(Linear("attn_qkv", {0, q, all}, hidden, bias, out.q));
-      WEFT_RETURN_IF_ERROR(Linear("attn_qkv", {q, kv, all}, hidden, bias, out.k));
-      return Linear("attn_qkv", {q + kv, kv, all}, hidden, bias, out.v);
+      const RowRange k = Rows(kv, q.total, kv.total);
+      const RowRange v = Rows(kv, q.total + kv.total);
+      WEFT_RETURN_IF_ERROR(Linear("attn_qkv", Rows(q, 0, 2 * kv.total), hidden, bias, out.q));
+      WEFT_RETURN_IF_ERROR(Linear("attn_qkv", k, hidden, bias, out.k));
+      return Linear("attn_qkv", v, hidden, bias, out.v);
     }
-    WEFT_RETURN_IF_ERROR(Linear("attn_q", q, hidden, bias, out.q));
-    WEFT_RETURN_IF_ERROR(Linear("attn_k", kv, hidden, bias, out.k));
-    return Linear("attn_v", kv, hidden, bias, out.v);
+    WEFT_RETURN_IF_ERROR(Linear("attn_q", Rows(q), hidden, bias, out.q));
+    WEFT_RETURN_IF_ERROR(Linear("attn_k", Rows(kv), hidden, bias, out.k));
+    return Linear("attn_v", Rows(kv), hidden, bias, out.v);
   }
 
   absl::Status Network(FfnWeights& out) {
-    const int64_t ffn = config_.ffn;
+    const Slice& ffn = plan_.ffn;
+    const int64_t hidden = config_.hidden;
     const bool bias = config_.ffn_bias;
     if (config_.gated_ffn && !loader_.Has(Name("ffn_gate", "weight"))) {
       // Phi-3: one tensor, the gate's rows first.
-      WEFT_RETURN_IF_ERROR(Linear("ffn_up", {0, ffn, 2 * ffn}, config_.hidden, bias, out.gate));
-      WEFT_RETURN_IF_ERROR(Linear("ffn_up", {ffn, ffn, 2 * ffn}, config_.hidden, bias, out.up));
+      WEFT_RETURN_IF_ERROR(Linear("ffn_up", Rows(ffn, 0, ffn.total), hidden, bias, out.gate));
+      WEFT_RETURN_IF_ERROR(Linear("ffn_up", Rows(ffn, ffn.total), hidden, bias, out.up));
     } else {
       if (config_.gated_ffn) {
-        WEFT_RETURN_IF_ERROR(Linear("ffn_gate", ffn, config_.hidden, bias, out.gate));
+        WEFT_RETURN_IF_ERROR(Linear("ffn_gate", Rows(ffn), hidden, bias, out.gate));
       }
-      WEFT_RETURN_IF_ERROR(Linear("ffn_up", ffn, config_.hidden, bias, out.up));
+      WEFT_RETURN_IF_ERROR(Linear("ffn_up", Rows(ffn), hidden, bias, out.up));
     }
-    return Linear("ffn_down", config_.hidden, ffn, bias, out.down);
+    return Columns("ffn_down", ffn, bias, out.down);
   }
 
   absl::Status Experts(ExpertWeights& out) {
     const MoeConfig& moe = config_.moe;
-    WEFT_RETURN_IF_ERROR(Linear("ffn_gate_inp", moe.experts, config_.hidden, false, out.router));
-    WEFT_RETURN_IF_ERROR(Stack("gate", moe.ffn, config_.hidden, out.gate));
-    WEFT_RETURN_IF_ERROR(Stack("up", moe.ffn, config_.hidden, out.up));
-    return Stack("down", config_.hidden, moe.ffn, out.down);
+    const Slice hidden{0, config_.hidden, config_.hidden};
+    WEFT_RETURN_IF_ERROR(Linear("ffn_gate_inp", moe.experts, hidden.total, false, out.router));
+    WEFT_RETURN_IF_ERROR(Stack("gate", Rows(plan_.expert_ffn), hidden, out.gate));
+    WEFT_RETURN_IF_ERROR(Stack("up", Rows(plan_.expert_ffn), hidden, out.up));
+    return Stack("down", Rows(hidden), plan_.expert_ffn, out.down);
   }
 
   // "ffn_gate_exps" of all experts, or in older files "ffn_gate.<expert>" of each.
-  absl::Status Stack(std::string_view part, int64_t rows, int64_t cols, std::vector<Weight>& out) {
+  absl::Status Stack(std::string_view part, const RowRange& rows, const Slice& cols,
+                     std::vector<Weight>& out) {
     const int64_t experts = config_.moe.experts;
     const std::string stack = Name(fmt::format("ffn_{}_exps", part), "weight");
     if (loader_.Has(stack) || !loader_.Has(Name(fmt::format("ffn_{}.0", part), "weight"))) {
@@ -126,7 +150,7 @@ class LayerLoader {
 
   absl::Status LatentProjections(AttentionWeights& out) {
     const MlaConfig& mla = config_.mla;
-    const int64_t q = static_cast<int64_t>(config_.heads) * config_.head_dim;
+    const RowRange q = Rows(plan_.heads.times(config_.head_dim));
     const int64_t hidden = config_.hidden;
     if (mla.q_lora > 0) {
       WEFT_RETURN_IF_ERROR(Linear("attn_q_a", mla.q_lora, hidden, false, out.q_a));
@@ -138,7 +162,7 @@ class LayerLoader {
     WEFT_RETURN_IF_ERROR(
         Linear("attn_kv_a_mqa", mla.kv_lora + config_.rope_dim, hidden, false, out.kv_a));
     WEFT_RETURN_IF_ERROR(Vector("attn_kv_a_norm", mla.kv_lora, out.kv_a_norm));
-    const int64_t kv = static_cast<int64_t>(config_.heads) * (mla.nope_dim + mla.v_dim);
+    const RowRange kv = Rows(plan_.heads.times(mla.nope_dim + mla.v_dim));
     if (loader_.Has(Name("attn_kv_b", "weight")) || !loader_.Has(Name("attn_k_b", "weight"))) {
       // Some files have its two parts beside it, for another way to compute the same.
       loader_.Ignore(Name("attn_k_b", "weight"));
@@ -146,11 +170,12 @@ class LayerLoader {
       return Linear("attn_kv_b", kv, mla.kv_lora, false, out.kv_b);
     }
     return loader_.SplitKvB(Name("attn_k_b", "weight"), Name("attn_v_b", "weight"), config_,
-                            out.kv_b.matrix);
+                            plan_.heads, out.kv_b.matrix);
   }
 
   TensorLoader& loader_;
   const ModelConfig& config_;
+  const ShardPlan& plan_;
   const int32_t index_;
 };
 
@@ -190,6 +215,12 @@ absl::Status LoadRopeFactors(TensorLoader& loader, const ModelConfig& config,
 
 absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const ModelConfig& config,
                                          const OpTable& table, OpContext& context) {
+  return LoadWeights(source, config, WholeModel(config), table, context);
+}
+
+absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const ModelConfig& config,
+                                         const ShardPlan& plan, const OpTable& table,
+                                         OpContext& context) {
   ModelWeights weights;
   TensorLoader loader(source, table, context);
   WEFT_RETURN_IF_ERROR(
@@ -204,21 +235,37 @@ absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const Model
         loader.Table("position_embd.weight", rows, config.hidden, weights.positions));
   }
   WEFT_RETURN_IF_ERROR(LoadRopeFactors(loader, config, weights.rope_factors));
-  weights.layers.resize(static_cast<size_t>(config.layers));
+  const auto first = static_cast<int32_t>(plan.layers.first);
+  weights.layers.resize(static_cast<size_t>(plan.layers.count));
+  if (first > 0) {
+    LayerLoader before(loader, config, plan, first - 1);
+    WEFT_RETURN_IF_ERROR(before.PostNorm(weights.before_first));
+  }
   for (int32_t i = 0; i < config.layers; ++i) {
-    LayerLoader layer_loader(loader, config, i);
-    LayerWeights& layer = weights.layers[static_cast<size_t>(i)];
+    const int32_t own = i - first;
+    if (own < 0 || own >= plan.layers.count) {  // of another stage
+      loader.IgnoreAll(fmt::format("blk.{}.", i));
+      continue;
+    }
+    LayerLoader layer_loader(loader, config, plan, i);
+    LayerWeights& layer = weights.layers[static_cast<size_t>(own)];
     WEFT_RETURN_IF_ERROR(layer_loader.Attention(layer.attention));
     WEFT_RETURN_IF_ERROR(layer_loader.Ffn(layer));
   }
-  WEFT_RETURN_IF_ERROR(
-      loader.Vector("output_norm.weight", config.hidden, weights.output_norm.weight));
-  if (config.norm == NormKind::kLayer) {
+  if (plan.last_stage()) {
     WEFT_RETURN_IF_ERROR(
-        loader.Vector("output_norm.bias", config.hidden, weights.output_norm.bias));
+        loader.Vector("output_norm.weight", config.hidden, weights.output_norm.weight));
+    if (config.norm == NormKind::kLayer) {
+      WEFT_RETURN_IF_ERROR(
+          loader.Vector("output_norm.bias", config.hidden, weights.output_norm.bias));
+    }
+    const RowRange rows{plan.vocab.first, plan.vocab.count, plan.vocab.total};
+    WEFT_RETURN_IF_ERROR(
+        loader.Matrix(config.tied_embeddings ? "token_embd.weight" : "output.weight", rows,
+                      config.hidden, weights.output));
+  } else {
+    loader.IgnoreAll("output");
   }
-  WEFT_RETURN_IF_ERROR(loader.Matrix(config.tied_embeddings ? "token_embd.weight" : "output.weight",
-                                     config.vocab, config.hidden, weights.output));
   WEFT_RETURN_IF_ERROR(loader.NothingElse(config.architecture));
   const Tensor& embedding = *source.tensors.Find("token_embd.weight");
   weights.release_embedding = [&tensors = source.tensors, &embedding] {

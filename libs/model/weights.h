@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "libs/model/model_config.h"
+#include "libs/model/shard.h"
 #include "libs/model/step_buffer.h"
 #include "libs/ops/op_table.h"
 
@@ -75,6 +76,7 @@ struct ModelWeights {
   Weight positions;  // [context, hidden], likewise; learned positions only
   Weight output;     // [vocab, hidden]; made of the embedding when they are tied
   NormVectors output_norm;
+  NormVectors before_first;  // the feed-forward network's post norm of the layer before the first
   std::vector<float> rope_factors;  // [rope_dim / 2], each divides a frequency; empty: none
   std::vector<LayerWeights> layers;
   DType main_type = DType::kF32;  // that most elements of the matrices have
@@ -94,5 +96,11 @@ struct WeightSource {
 // to the source's bytes.
 absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const ModelConfig& config,
                                          const OpTable& table, OpContext& context);
+
+// Only what one rank computes with. `config` is the whole model's; matrices that another stage has
+// are empty.
+absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const ModelConfig& config,
+                                         const ShardPlan& plan, const OpTable& table,
+                                         OpContext& context);
 
 }  // namespace weft

@@ -60,8 +60,8 @@ inline std::vector<int32_t> AllTokens(const nlohmann::json& golden) {
 
 // The prompt at once, then one token after another, each the largest logit of the row before.
 // Returns the text; `rows` gets the logits of every position.
-inline std::vector<int32_t> Greedy(Model& model, const std::vector<int32_t>& prompt, size_t count,
-                                   std::vector<float>& rows) {
+inline std::vector<int32_t> Greedy(ModelRunner& model, const std::vector<int32_t>& prompt,
+                                   size_t count, std::vector<float>& rows) {
   SequenceRunner runner(model, 1, static_cast<int32_t>(prompt.size() + count));
   const auto vocab = static_cast<int64_t>(model.config().vocab);
   std::vector<int32_t> text;
@@ -101,7 +101,7 @@ inline double LargestError(const nlohmann::json& golden, const std::vector<float
   return largest;
 }
 
-inline void CheckGolden(Model& model, const nlohmann::json& golden) {
+inline void CheckGolden(ModelRunner& model, const nlohmann::json& golden) {
   const auto vocab = static_cast<size_t>(model.config().vocab);
   REQUIRE(golden["cases"].size() >= 2);
   for (const nlohmann::json& each : golden["cases"]) {
@@ -140,7 +140,7 @@ inline double MeanKl(const std::vector<float>& expected, const std::vector<float
 }
 
 // The same greedy text, and logits within kRefError, from two models.
-inline void CheckSameText(Model& expected, Model& found, const nlohmann::json& golden) {
+inline void CheckSameText(ModelRunner& expected, ModelRunner& found, const nlohmann::json& golden) {
   const auto vocab = static_cast<size_t>(expected.config().vocab);
   for (const nlohmann::json& each : golden["cases"]) {
     std::vector<float> wanted;

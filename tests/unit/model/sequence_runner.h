@@ -1,4 +1,4 @@
-// Runs token sequences through a Model: pages, slots and batches.
+// Runs token sequences through a model: pages, slots and batches.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace weft::test {
 // logits. CHECKs that every step succeeds.
 class SequenceRunner {
  public:
-  SequenceRunner(Model& model, int32_t sequences, int32_t max_tokens,
+  SequenceRunner(ModelRunner& model, int32_t sequences, int32_t max_tokens,
                  int32_t block_tokens = kBlockTokens)
       : model_(model), block_tokens_(block_tokens), states_(static_cast<size_t>(sequences)) {
     const int32_t blocks = (max_tokens + block_tokens - 1) / block_tokens;
@@ -64,14 +64,14 @@ class SequenceRunner {
     std::vector<int32_t> table;
     int32_t length = 0;
   };
-  Model& model_;
+  ModelRunner& model_;
   int32_t block_tokens_;
   std::vector<State> states_;
   StepBatch batch_;
 };
 
 // The logits of every position of one sequence that is fed `chunk` tokens at a time.
-inline std::vector<float> LogitsInChunks(Model& model, const std::vector<int32_t>& tokens,
+inline std::vector<float> LogitsInChunks(ModelRunner& model, const std::vector<int32_t>& tokens,
                                          size_t chunk, int32_t block_tokens) {
   SequenceRunner runner(model, 1, static_cast<int32_t>(tokens.size()), block_tokens);
   std::vector<float> logits;

@@ -1,0 +1,351 @@
+#include "libs/model/parallel_model.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "libs/base/status.h"
+#include "libs/device/cpu_features.h"
+#include "libs/model/micro_batch.h"
+#include "libs/model/model_source.h"
+#include "libs/model/rank_link.h"
+
+namespace weft {
+namespace {
+
+// Before a waiting rank parks; as a ThreadTeam does.
+constexpr std::chrono::microseconds kSpin{100};
+// Rows of a pipeline's micro-batch: each reads the weights once.
+constexpr int32_t kMicroBatchRows = 128;
+
+using Ranks = std::vector<std::unique_ptr<comm::Communicator>>;
+
+// A step that the ranks share, with what it refers to.
+class SharedStep {
+ public:
+  SharedStep(const StepBatch& batch, int32_t parts) : batch_(batch) {
+    size_t blocks = 0;
+    for (const StepBatch::Sequence& s : batch.sequences) blocks += static_cast<size_t>(s.blocks);
+    tables_.reserve(blocks);
+    for (StepBatch::Sequence& s : batch_.sequences) {
+      tables_.insert(tables_.end(), s.block_table, s.block_table + s.blocks);
+      s.block_table = tables_.data() + tables_.size() - s.blocks;
+    }
+    parts_ = CutBatch(batch_, parts, kMicroBatchRows);
+  }
+  SharedStep(const SharedStep&) = delete;
+  SharedStep& operator=(const SharedStep&) = delete;
+
+  const std::vector<StepBatch>& parts() const { return parts_; }
+
+ private:
+  std::vector<int32_t> tables_;
+  StepBatch batch_;
+  std::vector<StepBatch> parts_;
+};
+
+size_t WantedRows(const StepBatch& batch) {
+  return static_cast<size_t>(std::count_if(batch.wants_logits.begin(), batch.wants_logits.end(),
+                                           [](uint8_t wants) { return wants != 0; }));
+}
+
+struct Rank {
+  RankShard shard;
+  std::unique_ptr<comm::Communicator> all;
+  std::unique_ptr<comm::Communicator> stage;  // null: the same as `all`
+  std::unique_ptr<Model> model;
+  std::vector<float> logits;  // of the first rank of the last stage, when it is not rank 0
+
+  absl::Status Compute(const SharedStep& step, std::span<float> out, size_t vocab);
+  // The same, where a failure is the end of all ranks.
+  absl::Status Run(const SharedStep& step, std::span<float> out, size_t vocab);
+};
+
+absl::Status Rank::Compute(const SharedStep& step, std::span<float> out, size_t vocab) {
+  const ShardPlan& plan = shard.plan;
+  const int source = plan.group.ranks() - plan.group.tensor;  // first rank of the last stage
+  size_t wanted = 0;
+  for (const StepBatch& part : step.parts()) wanted += WantedRows(part);
+  std::span<float> own = out;
+  if (source != 0 && plan.rank == source) {
+    logits.resize(wanted * vocab);
+    own = logits;
+  }
+  const bool gets = plan.rank == source;
+  size_t first = 0;
+  for (const StepBatch& part : step.parts()) {
+    const size_t count = gets ? WantedRows(part) * vocab : 0;
+    WEFT_RETURN_IF_ERROR(model->Step(part, gets ? own.subspan(first, count) : std::span<float>()));
+    first += count;
+  }
+  if (source == 0 || wanted == 0) return absl::OkStatus();
+  if (gets) return all->Send(own, 0);
+  return plan.rank == 0 ? all->Recv(out.first(wanted * vocab), source) : absl::OkStatus();
+}
+
+absl::Status Rank::Run(const SharedStep& step, std::span<float> out, size_t vocab) {
+  absl::Status status;
+  try {
+    status = Compute(step, out, vocab);
+  } catch (const std::exception& error) {  // no memory for activations
+    status = ResourceExhausted("{}", error.what());
+  }
+  if (!status.ok()) all->Abort(status);
+  return status;
+}
+
+}  // namespace
+
+// What the ranks' threads share. Rank 0 has no thread of its own.
+struct ParallelModel::Crew {
+  std::vector<Rank> ranks;
+  size_t vocab = 0;
+  uint64_t shared_bytes = 0;  // that every rank counts as its own
+
+  std::mutex mutex;  // guards what follows
+  std::condition_variable changed;
+  std::shared_ptr<const SharedStep> step;
+  uint64_t steps = 0;
+  bool stop = false;
+  std::vector<uint64_t> done;  // [ranks]: steps ended
+  std::vector<uint8_t> left;   // [ranks]: the thread has ended
+
+  void Loop(size_t rank);
+};
+
+void ParallelModel::Crew::Loop(size_t rank) {
+  pthread_setname_np(pthread_self(), fmt::format("weft-rank-{}", rank).c_str());
+  uint64_t seen = 0;
+  std::unique_lock lock(mutex);
+  while (true) {
+    changed.wait(lock, [&] { return stop || steps != seen; });
+    if (stop) break;
+    seen = steps;
+    std::shared_ptr<const SharedStep> now = step;
+    lock.unlock();
+    // An error is in the group's fate.
+    (void)ranks[rank].Run(*now, {}, vocab);
+    now.reset();
+    lock.lock();
+    done[rank] = seen;
+    changed.notify_all();
+  }
+  left[rank] = 1;
+  changed.notify_all();
+}
+
+namespace {
+
+absl::Status MakeGroups(const ParallelOptions& options, bool spin, std::vector<Rank>& ranks) {
+  const Parallelism& group = options.group;
+  comm::InProcessOptions make{.size = group.ranks(),
+                              .timeout = options.timeout,
+                              .spin = spin ? kSpin : std::chrono::microseconds(0),
+                              .fate = comm::MakeFate()};
+  WEFT_ASSIGN_OR_RETURN(Ranks all, options.make_group(make));
+  for (size_t r = 0; r < ranks.size(); ++r) {
+    ranks[r].all = std::move(all[r]);
+    ranks[r].shard.all = ranks[r].shard.stage = ranks[r].all.get();
+  }
+  if (group.pipeline == 1) return absl::OkStatus();
+  make.size = group.tensor;
+  for (size_t first = 0; first < ranks.size(); first += static_cast<size_t>(group.tensor)) {
+    WEFT_ASSIGN_OR_RETURN(Ranks stage, options.make_group(make));
+    for (size_t r = 0; r < stage.size(); ++r) {
+      ranks[first + r].stage = std::move(stage[r]);
+      ranks[first + r].shard.stage = ranks[first + r].stage.get();
+    }
+  }
+  return absl::OkStatus();
+}
+
+// All ranks at the same time, each with `options` and its shard.
+absl::Status LoadRanks(const ModelSource& source, const ModelOptions& options,
+                       std::vector<Rank>& ranks) {
+  std::vector<absl::Status> results(ranks.size());
+  const auto load = [&](size_t r) {
+    ModelOptions own = options;
+    own.rank = &ranks[r].shard;
+    if (r > 0) own.progress = nullptr;
+    absl::StatusOr<std::unique_ptr<Model>> model = Model::Load(source, own);
+    if (model.ok()) {
+      ranks[r].model = *std::move(model);
+    } else {
+      results[r] = model.status();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t r = 1; r < ranks.size(); ++r) threads.emplace_back(load, r);
+  load(0);
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& status : results) WEFT_RETURN_IF_ERROR(status);
+  return absl::OkStatus();
+}
+
+absl::Status CheckParallelMemory(const ModelSource& source, const ModelOptions& options,
+                                 int32_t tensor) {
+  if (!options.memory || options.table != ModelOptions::Table::kCpu) return absl::OkStatus();
+  ModelConfig config = source.config;
+  config.LimitContext(options.context_length);
+  config.kv_heads = std::max(config.kv_heads, tensor);  // copies of heads are cached too
+  const MemoryNeed need = EstimateMemory(config, *source.tensors, *options.memory, options.kv_type);
+  return CheckMemory(need, ReadAvailableMemory());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ParallelModel>> ParallelModel::Load(
+    const std::string& path, const ModelOptions& options, const ParallelOptions& parallel) {
+  WEFT_ASSIGN_OR_RETURN(const ModelSource source, ModelSource::Open(path));
+  absl::StatusOr<std::unique_ptr<ParallelModel>> model = Load(source, options, parallel);
+  if (!model.ok()) return Annotate(model.status(), path);
+  return model;
+}
+
+absl::StatusOr<std::unique_ptr<ParallelModel>> ParallelModel::Load(
+    const ModelSource& source, const ModelOptions& options, const ParallelOptions& parallel) {
+  WEFT_RETURN_IF_ERROR(parallel.group.Validate());
+  WEFT_RETURN_IF_ERROR(CheckParallelMemory(source, options, parallel.group.tensor));
+  const int32_t count = parallel.group.ranks();
+  const auto crew = std::make_shared<Crew>();
+  crew->ranks.resize(static_cast<size_t>(count));
+  for (int32_t r = 0; r < count; ++r) {
+    WEFT_ASSIGN_OR_RETURN(crew->ranks[static_cast<size_t>(r)].shard.plan,
+                          PlanShard(source.config, parallel.group, r));
+  }
+  ModelOptions own = options;
+  const int all_threads = options.threads == 0 ? AvailableCpus() : options.threads;
+  own.threads = all_threads < 0 ? all_threads : std::max(1, all_threads / count);
+  own.memory.reset();
+  own.repack_cache = {};
+  if (options.progress) {
+    own.progress = [&](double fraction) { options.progress(std::min(1.0, fraction * count)); };
+  }
+  const bool spin = own.threads * count <= AvailableCpus();
+  WEFT_RETURN_IF_ERROR(MakeGroups(parallel, spin, crew->ranks));
+  WEFT_RETURN_IF_ERROR(LoadRanks(source, own, crew->ranks));
+
+  ModelConfig config = source.config;
+  const ModelConfig& limited = crew->ranks[0].model->config();
+  config.context_length = limited.context_length;
+  config.rope_scaling = limited.rope_scaling;
+  crew->vocab = static_cast<size_t>(config.vocab);
+  if (options.table == ModelOptions::Table::kRef) crew->shared_bytes = source.tensors->bytes();
+  crew->done.resize(crew->ranks.size());
+  crew->left.resize(crew->ranks.size());
+  return std::unique_ptr<ParallelModel>(new ParallelModel(std::move(config), parallel, crew));
+}
+
+ParallelModel::ParallelModel(ModelConfig config, const ParallelOptions& options,
+                             std::shared_ptr<Crew> crew)
+    : config_(std::move(config)), options_(options), crew_(std::move(crew)) {
+  for (size_t r = 1; r < crew_->ranks.size(); ++r) {
+    threads_.emplace_back([crew = crew_, r] { crew->Loop(r); });
+  }
+}
+
+ParallelModel::~ParallelModel() {
+  Crew& crew = *crew_;
+  std::unique_lock lock(crew.mutex);
+  crew.stop = true;
+  crew.changed.notify_all();
+  crew.changed.wait_for(lock, options_.timeout, [&] {
+    return std::all_of(crew.left.begin() + 1, crew.left.end(), [](uint8_t left) { return left; });
+  });
+  const std::vector<uint8_t> left = crew.left;
+  lock.unlock();
+  for (size_t i = 0; i < threads_.size(); ++i) {
+    if (left[i + 1] != 0) {
+      threads_[i].join();
+    } else {
+      threads_[i].detach();
+    }
+  }
+}
+
+absl::Status ParallelModel::AllocateKv(int32_t blocks, int32_t block_tokens) {
+  WEFT_RETURN_IF_ERROR(health());
+  for (Rank& rank : crew_->ranks) {
+    WEFT_RETURN_IF_ERROR(rank.model->AllocateKv(blocks, block_tokens));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParallelModel::Forward(const StepBatch& batch, std::span<float> logits) {
+  WEFT_RETURN_IF_ERROR(health());
+  Crew& crew = *crew_;
+  Rank& own = crew.ranks[0];
+  WEFT_RETURN_IF_ERROR(own.model->Check(batch, logits));
+  const auto step = std::make_shared<const SharedStep>(batch, options_.group.pipeline);
+  {
+    std::lock_guard lock(crew.mutex);
+    crew.step = step;
+    ++crew.steps;
+  }
+  crew.changed.notify_all();
+  // After an error nobody waits for anybody: the ranks keep the step for themselves.
+  if (!own.Run(*step, logits, crew.vocab).ok()) return health();
+  std::unique_lock lock(crew.mutex);
+  const auto all_done = [&] {
+    return std::all_of(crew.done.begin() + 1, crew.done.end(),
+                       [&](uint64_t done) { return done == crew.steps; });
+  };
+  if (!crew.changed.wait_for(lock, options_.timeout, all_done)) {
+    const auto late = std::find_if(crew.done.begin() + 1, crew.done.end(),
+                                   [&](uint64_t done) { return done != crew.steps; });
+    own.all->Abort(Unavailable("rank {} has not ended its step for {} ms", late - crew.done.begin(),
+                               options_.timeout.count()));
+  }
+  crew.step.reset();
+  lock.unlock();
+  return health();
+}
+
+absl::Status ParallelModel::health() const { return crew_->ranks[0].all->status(); }
+
+uint64_t ParallelModel::KvBytesPerBlock(int32_t block_tokens) const {
+  uint64_t sum = 0;
+  for (const Rank& rank : crew_->ranks) sum += rank.model->KvBytesPerBlock(block_tokens);
+  return sum;
+}
+
+uint64_t ParallelModel::layer_progress() const {
+  uint64_t sum = 0;
+  for (const Rank& rank : crew_->ranks) sum += rank.model->layer_progress();
+  return sum;
+}
+
+std::string ParallelModel::weights_sha256() const {
+  return crew_->ranks[0].model->weights_sha256();
+}
+std::string ParallelModel::quantization() const { return crew_->ranks[0].model->quantization(); }
+
+std::string ParallelModel::numerics_class() const {
+  // Stages leave no trace in the bits; the number of parts of a sum does.
+  const std::string one = crew_->ranks[0].model->numerics_class();
+  return options_.group.tensor == 1 ? one : fmt::format("{}/tp{}", one, options_.group.tensor);
+}
+
+uint64_t ParallelModel::memory_bytes() const {
+  uint64_t sum = 0;
+  for (const Rank& rank : crew_->ranks) sum += rank.model->memory_bytes();
+  return sum - crew_->shared_bytes * (crew_->ranks.size() - 1);
+}
+
+uint64_t ParallelModel::parameter_count() const { return crew_->ranks[0].model->parameter_count(); }
+
+int32_t ParallelModel::threads() const {
+  int32_t sum = 0;
+  for (const Rank& rank : crew_->ranks) sum += rank.model->threads();
+  return sum;
+}
+
+std::string ParallelModel::isa() const { return crew_->ranks[0].model->isa(); }
+
+}  // namespace weft
