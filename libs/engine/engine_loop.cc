@@ -58,10 +58,12 @@ void EngineLoop::Run() {
       }
       engine_->Step(&output);
       if (!output.idle()) sink_(output);
+      const bool gone = !output.model_gone.ok();
       {
         std::lock_guard lock(mutex_);
         delivering_ = false;
       }
+      if (gone) return;
     }
     drained_.notify_all();
     if (stopping_.load() && engine_->idle()) return;

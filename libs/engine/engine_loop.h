@@ -15,7 +15,8 @@
 namespace weft::engine {
 
 // Called on the engine's thread after every step that has something to tell; it must not block
-// (the engine never waits for a peer) and must not throw. The output is valid during the call.
+// (the engine never waits for a peer) and must not throw. The output is valid during the call. One
+// that says that the model is gone is the last.
 using StepSink = std::function<void(const StepOutput&)>;
 
 // Thread safe. Order: Start, then any of the others; Stop is legal before Start and twice.

@@ -38,11 +38,13 @@ void Engine::Impl::Run(std::span<const Scheduled> rows, StepOutput* out) {
   const absl::Status status = model_->Forward(batch_, std::span(logits_).first(wanted * vocab));
   if (!status.ok()) {
     ++stats_.failures;
+    out->model_gone = model_->health();
+    if (!out->model_gone.ok()) return;
     if (rows.size() == 1) {
       return Finish(rows[0].sequence, FinishReason::kError, Annotate(status, "forward"), out);
     }
     // One by one gives the same bits, and only the sequences that fail alone end.
-    for (size_t i = 0; i < rows.size(); ++i) Run(rows.subspan(i, 1), out);
+    for (size_t i = 0; i < rows.size() && out->model_gone.ok(); ++i) Run(rows.subspan(i, 1), out);
     return;
   }
   size_t row = 0;

@@ -18,6 +18,7 @@ absl::StatusOr<GenerateResult> Generate(Engine& engine, WorkItem item,
   while (true) {
     engine.WaitForWork(std::chrono::seconds(1));
     engine.Step(&output);
+    if (!output.model_gone.ok()) return output.model_gone;
     for (const StepRow& row : output.rows) {
       for (int32_t token : output.Tokens(row)) {
         result.tokens.push_back(token);

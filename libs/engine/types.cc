@@ -18,7 +18,7 @@ const char* FinishReasonName(FinishReason reason) {
 
 bool StepOutput::idle() const {
   return rows.empty() && starts.empty() && finishes.empty() && kv_events.empty() &&
-         !kv_snapshot.has_value() && prefill_rows == 0 && decode_rows == 0;
+         !kv_snapshot.has_value() && model_gone.ok() && prefill_rows == 0 && decode_rows == 0;
 }
 
 void StepOutput::Clear() {
@@ -39,6 +39,7 @@ void StepOutput::Clear() {
   decode_rows = 0;
   sequences = 0;
   duration = {};
+  model_gone = absl::OkStatus();
 }
 
 }  // namespace weft::engine

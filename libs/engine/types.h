@@ -130,6 +130,10 @@ struct StepOutput {
   uint32_t sequences = 0;  // that took part in it
   std::chrono::microseconds duration{0};
 
+  // Not OK: the model is gone for good (ModelRunner::health). No step follows, and those whose work
+  // was here have been told nothing: it can go on elsewhere.
+  absl::Status model_gone;
+
   std::span<const int32_t> Tokens(const StepRow& row) const {
     return std::span(tokens).subspan(row.token_begin, row.token_count);
   }

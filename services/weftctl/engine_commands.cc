@@ -15,6 +15,7 @@
 #include "libs/engine/engine.h"
 #include "libs/engine/generate.h"
 #include "libs/model/model.h"
+#include "libs/model/parallel_model.h"
 #include "libs/tokenizer/chat_template.h"
 #include "libs/tokenizer/model_metadata.h"
 #include "libs/tokenizer/stream_detokenizer.h"
@@ -38,6 +39,7 @@ struct RunFlags {
   float min_p = 0.0F;
   float repetition_penalty = 1.0F;
   int threads = 0;
+  Parallelism parallel;
   std::optional<uint64_t> seed;
   bool raw = false;
   bool chat = false;
@@ -94,7 +96,13 @@ absl::StatusOr<int> Run(const RunFlags& flags) {
   model_options.memory = MemoryPlan{.kv_bytes = engine_options.kv_bytes,
                                     .sequences = engine_options.max_sequences,
                                     .step_rows = engine_options.token_budget};
-  WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::Load(flags.model, model_options));
+  std::unique_ptr<ModelRunner> model;
+  if (flags.parallel.ranks() > 1) {
+    WEFT_ASSIGN_OR_RETURN(
+        model, ParallelModel::Load(flags.model, model_options, {.group = flags.parallel}));
+  } else {
+    WEFT_ASSIGN_OR_RETURN(model, Model::Load(flags.model, model_options));
+  }
   engine_options.prefix_cache = false;
   WEFT_ASSIGN_OR_RETURN(std::unique_ptr<engine::Engine> engine,
                         engine::Engine::Create(std::move(model), engine_options));
@@ -199,6 +207,11 @@ void AddEngineCommands(CLI::App& app, Commands& commands) {
   run->add_option("--repetition-penalty", r.repetition_penalty, "1: off");
   run->add_option("--seed", r.seed, "same seed, same text (default: drawn and printed)");
   run->add_option("--threads", r.threads, "0: one a core")->check(CLI::Range(0, 1024));
+  run->add_option("--tensor-parallel", r.parallel.tensor, "ranks that share every layer")
+      ->check(CLI::Range(1, kMaxParallel));
+  run->add_option("--pipeline-parallel", r.parallel.pipeline,
+                  "stages that layers are divided among")
+      ->check(CLI::Range(1, kMaxParallel));
   run->add_option("--isa", r.isa, "auto, scalar, avx2, avx512, amx, neon or neon_dot");
   AddKvType(run, &r.kv_type);
   AddRepackCache(run, &r.repack_cache);

@@ -46,6 +46,10 @@ void Bind(config::Binder& b, Config& c) {
                          {"neon_dot", "neon_dot"}},
                         "instruction set of the kernels");
   b.Int("threads", &c.threads, 0, 1024, "threads of one model's engine; 0 = one per core");
+  b.Int("tensor_parallel", &c.parallel.tensor, 1, kMaxParallel,
+        "ranks that share every layer of a model; they also share its threads");
+  b.Int("pipeline_parallel", &c.parallel.pipeline, 1, kMaxParallel,
+        "stages that layers are divided among, of tensor_parallel ranks each");
   b.Int("max_sequences", &c.max_sequences, 1, 4096, "sequences that run at once");
   b.Int("token_budget", &c.token_budget, 1, 65'536,
         "tokens of one step, decode and prefill together");
@@ -89,6 +93,7 @@ absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(server.Validate(), "worker"));
   WEFT_RETURN_IF_ERROR(Annotate(CheckDeviceName(device), "worker"));
   if (server.listen.empty()) return InvalidArgument("worker.listen: give at least one address");
+  WEFT_RETURN_IF_ERROR(Annotate(parallel.Validate(), "worker"));
   if (!fault_crash_text.empty() || !fault_hang_text.empty()) {
     const char* allowed = std::getenv("WEFT_ALLOW_FAULT_INJECTION");
     if (allowed == nullptr || std::string_view(allowed) != "1") {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "libs/model/repack_cache.h"
+#include "libs/model/shard.h"
 #include "libs/rpc/server.h"
 #include "libs/tensor/dtype.h"
 
@@ -37,6 +38,7 @@ struct Config {
   uint64_t device_reserve_bytes = uint64_t{512} << 20;
   std::string isa = "auto";
   int32_t threads = 0;  // 0 = one per core
+  Parallelism parallel;
   int32_t max_sequences = 64;
   int32_t token_budget = 512;
   std::chrono::milliseconds target_step{250};

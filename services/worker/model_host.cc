@@ -7,6 +7,7 @@
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
 #include "libs/model/model.h"
+#include "libs/model/parallel_model.h"
 #include "libs/ops/open_device.h"
 #include "libs/tokenizer/model_metadata.h"
 #include "libs/tokenizer/tokenizer.h"
@@ -37,15 +38,28 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
     model_options.max_step_sequences = config.max_sequences;
     model_options.device_reserve_bytes = config.device_reserve_bytes;
   }
-  WEFT_ASSIGN_OR_RETURN(auto model, Model::Load(entry.path, model_options));
-  const Model::RepackStatus& repacked = model->repack_status();
-  using Kind = Model::RepackStatus::Kind;
-  host->weights_from_ = repacked.kind == Kind::kMapped ? "cache"
-                        : repacked.kind == Kind::kMade ? "repacked and kept"
-                                                       : "repacked";
-  host->cache_problem_ = repacked.problem;
-  host->isa_ = model->isa();
-  host->threads_ = model->threads();
+  host->weights_from_ = "repacked";
+  std::unique_ptr<ModelRunner> model;
+  if (config.parallel.ranks() > 1) {
+    if (!config.repack_cache.folder.empty()) {
+      host->cache_problem_ = FailedPrecondition("parts of a model are not kept");
+    }
+    // Half: so that it can be told before the watch over the whole engine ends the worker.
+    WEFT_ASSIGN_OR_RETURN(auto ranks, ParallelModel::Load(entry.path, model_options,
+                                                          {.group = config.parallel,
+                                                           .timeout = config.hang_timeout / 2}));
+    host->Describe(*ranks);
+    model = std::move(ranks);
+  } else {
+    WEFT_ASSIGN_OR_RETURN(auto one, Model::Load(entry.path, model_options));
+    const Model::RepackStatus& repacked = one->repack_status();
+    using Kind = Model::RepackStatus::Kind;
+    if (repacked.kind == Kind::kMapped) host->weights_from_ = "cache";
+    if (repacked.kind == Kind::kMade) host->weights_from_ = "repacked and kept";
+    host->cache_problem_ = repacked.problem;
+    host->Describe(*one);
+    model = std::move(one);
+  }
 
   v1::ModelInfo& info = host->info_;
   info.set_id(entry.id.empty() ? DefaultModelName(*metadata, entry.path) : entry.id);
@@ -53,7 +67,6 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
   info.set_version(info.weights_sha256().substr(0, 12));
   info.set_architecture(model->config().architecture);
   info.set_quantization(model->quantization());
-  info.set_parameter_count(model->parameter_count());
   info.set_vocab_size(static_cast<uint32_t>(model->config().vocab));
   info.set_tokenizer_sha256(MetadataSha256(*metadata));
   info.set_numerics_class(model->numerics_class());
@@ -75,6 +88,13 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
   host->kv_blocks_ = host->running_->stats().kv_blocks_total;
   host->load_seconds_ = std::chrono::duration<double>(Clock::Real().Now() - begin).count();
   return host;
+}
+
+template <typename Loaded>
+void ModelHost::Describe(const Loaded& model) {
+  isa_ = model.isa();
+  threads_ = model.threads();
+  info_.set_parameter_count(model.parameter_count());
 }
 
 void ModelHost::Start(engine::StepSink sink) {

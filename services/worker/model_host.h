@@ -54,6 +54,9 @@ class ModelHost final : public EnginePort {
 
  private:
   ModelHost() = default;
+  // What only models say that were loaded from a file.
+  template <typename Loaded>
+  void Describe(const Loaded& model);
 
   v1::ModelInfo info_;
   std::string tokenizer_bytes_;

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -94,6 +95,14 @@ std::function<Fault(const v1::WorkItem&)> InjectedFault(
     }
     return {};
   };
+}
+
+// A model that is gone takes the process with it, at once and without a word to anybody: sessions
+// break, and schedulers take what ran here elsewhere.
+[[noreturn]] void End(const v1::ModelInfo& model, const absl::Status& reason) {
+  telemetry::SetLogSink(nullptr);  // to stderr at once: nobody writes what is queued any more
+  kLog.Error("the model is gone", {{"model", model.id()}, {"error", ToString(reason)}});
+  std::_Exit(1);
 }
 
 // Whether every engine moves. One thread (the admin server's) asks.
@@ -196,6 +205,7 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
                  });
   for (size_t i = 0; i < models.size(); ++i) {
     models[i]->Start([&, i](const engine::StepOutput& output) {
+      if (!output.model_gone.ok()) End(models[i]->info(), output.model_gone);
       hub.OnStep(i, output);
       worker_telemetry.OnStep(i, output);
     });

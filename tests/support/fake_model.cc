@@ -85,6 +85,7 @@ absl::Status FakeModel::Forward(const StepBatch& batch, std::span<float> logits)
   WEFT_RETURN_IF_ERROR(Check(batch));
   if (options_.before_forward) {
     if (absl::Status status = options_.before_forward(batch); !status.ok()) {
+      failed_ = true;
       for (int32_t slot : batch.cache_slots) cache_[static_cast<size_t>(slot)] = kGarbage;
       return status;
     }

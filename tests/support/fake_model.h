@@ -19,6 +19,7 @@ struct FakeModelOptions {
   float eos_logit = 0.0F;  // added to the logits of eos_ids: larger ends sequences sooner
   // Called before each forward pass; an error fails it. May be empty.
   std::function<absl::Status(const StepBatch&)> before_forward = {};
+  absl::Status health_when_it_fails = absl::OkStatus();  // after an error of before_forward
 };
 
 class FakeModel final : public ModelRunner {
@@ -30,6 +31,9 @@ class FakeModel final : public ModelRunner {
   uint64_t KvBytesPerBlock(int32_t block_tokens) const override;
   // Checks the rules of StepBatch (a broken one is kInvalidArgument), then computes.
   absl::Status Forward(const StepBatch& batch, std::span<float> logits) override;
+  absl::Status health() const override {
+    return failed_ ? options_.health_when_it_fails : absl::OkStatus();
+  }
   uint64_t layer_progress() const override { return layers_.load(); }
   std::string weights_sha256() const override { return "fake"; }
   std::string quantization() const override { return "F32"; }
@@ -50,6 +54,7 @@ class FakeModel final : public ModelRunner {
   std::vector<uint64_t> cache_;  // [blocks * block_tokens]
   uint64_t forwards_ = 0;
   int32_t largest_batch_ = 0;
+  std::atomic<bool> failed_{false};
   std::atomic<uint64_t> layers_{0};
 };
 

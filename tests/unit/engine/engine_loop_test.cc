@@ -1,7 +1,9 @@
 #include "libs/engine/engine_loop.h"
 
 #include <atomic>
+#include <mutex>
 #include <thread>
+#include <vector>
 
 #include "libs/base/status.h"
 #include "tests/support/catch.h"
@@ -102,6 +104,37 @@ TEST_CASE("EngineLoop stops in the middle and tells the sink what it cancelled",
   for (const auto& [id, reason] : collector.finishes()) CHECK(reason == FinishReason::kCancelled);
   CHECK(loop.engine().stats().kv_blocks_free == loop.engine().stats().kv_blocks_total);
   loop.Stop();
+}
+
+TEST_CASE("A model that is gone ends the loop, and nobody is told that their work has ended",
+          "[engine]") {
+  std::atomic<int> forwards{0};
+  FakeModelOptions model;
+  model.before_forward = [&](const StepBatch&) {
+    return ++forwards < 3 ? absl::OkStatus() : Internal("rank 1 is lost");
+  };
+  model.health_when_it_fails = Unavailable("rank 1 is lost");
+  std::mutex mutex;
+  std::vector<absl::Status> gone;
+  size_t finishes = 0;
+  EngineLoop loop(MakeEngine({}, model), [&](const StepOutput& out) {
+    std::lock_guard lock(mutex);
+    finishes += out.finishes.size();
+    if (!out.model_gone.ok()) gone.push_back(out.model_gone);
+  });
+  loop.Start();
+  for (uint64_t id = 1; id <= 3; ++id) REQUIRE(loop.engine().Submit(Endless(id)).ok());
+  const auto told = [&] {
+    std::lock_guard lock(mutex);
+    return !gone.empty();
+  };
+  while (!told()) std::this_thread::yield();
+  CHECK_FALSE(loop.WaitDrained(milliseconds(5)));
+  loop.Stop();
+  REQUIRE(gone.size() == 1);
+  CHECK(gone[0] == model.health_when_it_fails);
+  CHECK(finishes == 0);
+  CHECK(forwards == 3);  // not tried again one by one
 }
 
 TEST_CASE("EngineLoop may be stopped before it was started", "[engine]") {
