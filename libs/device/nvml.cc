@@ -3,19 +3,16 @@
 #include <dlfcn.h>
 
 #include "libs/base/status.h"
+#include "libs/device/nvml_abi.h"
 
 namespace weft {
 namespace {
 
-// NVML's own types, as its reference guide gives them; only what is called is here.
-using Result = int;  // 0: success
-using DeviceRef = struct NvmlDevice*;
-struct Memory {
-  unsigned long long total, free, used;
-};
-struct Utilization {
-  unsigned int gpu, memory;  // percent
-};
+using nvml::DeviceRef;
+using nvml::Memory;
+using nvml::Result;
+using nvml::Utilization;
+
 constexpr int kTemperatureGpu = 0;
 constexpr int kCorrected = 0;
 constexpr int kUncorrected = 1;

@@ -2,14 +2,13 @@
 // opens where there is no driver. It has no ECC, as consumer cards do not.
 #include <cstring>
 
-extern "C" {
-struct NvmlMemory {
-  unsigned long long total, free, used;
-};
-struct NvmlUtilization {
-  unsigned int gpu, memory;
-};
+#include "libs/device/nvml_abi.h"
 
+using weft::nvml::DeviceRef;
+using weft::nvml::Memory;
+using weft::nvml::Utilization;
+
+extern "C" {
 static int device;
 
 int nvmlInit_v2() { return 0; }
@@ -19,33 +18,33 @@ int nvmlDeviceGetCount_v2(unsigned int* count) {
   *count = 1;
   return 0;
 }
-int nvmlDeviceGetHandleByPciBusId_v2(const char* id, void** handle) {
+int nvmlDeviceGetHandleByPciBusId_v2(const char* id, DeviceRef* handle) {
   if (std::strcmp(id, "0000:1b:00.0") != 0) return 6;
-  *handle = &device;
+  *handle = reinterpret_cast<DeviceRef>(&device);
   return 0;
 }
-int nvmlDeviceGetName(void*, char* name, unsigned int bytes) {
+int nvmlDeviceGetName(DeviceRef, char* name, unsigned int bytes) {
   std::strncpy(name, "Stand-in GPU", bytes);
   return 0;
 }
-int nvmlDeviceGetMemoryInfo(void*, NvmlMemory* memory) {
+int nvmlDeviceGetMemoryInfo(DeviceRef, Memory* memory) {
   *memory = {1000, 400, 600};
   return 0;
 }
-int nvmlDeviceGetUtilizationRates(void*, NvmlUtilization* used) {
+int nvmlDeviceGetUtilizationRates(DeviceRef, Utilization* used) {
   *used = {75, 50};
   return 0;
 }
-int nvmlDeviceGetTemperature(void*, int, unsigned int* degrees) {
+int nvmlDeviceGetTemperature(DeviceRef, int, unsigned int* degrees) {
   *degrees = 61;
   return 0;
 }
-int nvmlDeviceGetPowerUsage(void*, unsigned int* milliwatts) {
+int nvmlDeviceGetPowerUsage(DeviceRef, unsigned int* milliwatts) {
   *milliwatts = 512500;
   return 0;
 }
-int nvmlDeviceGetTotalEccErrors(void*, int, int, unsigned long long*) { return 3; }
-int nvmlDeviceGetCurrentClocksThrottleReasons(void*, unsigned long long* reasons) {
+int nvmlDeviceGetTotalEccErrors(DeviceRef, int, int, unsigned long long*) { return 3; }
+int nvmlDeviceGetCurrentClocksThrottleReasons(DeviceRef, unsigned long long* reasons) {
   *reasons = 0x4 | 0x1;  // power cap, idle
   return 0;
 }
