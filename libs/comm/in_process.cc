@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstring>
 
 #include "libs/base/clock.h"
 #include "libs/base/status.h"
@@ -71,7 +70,7 @@ class InProcess final : public Communicator {
     return InPieces(data.size(), [&](size_t first, size_t count) -> absl::Status {
       const std::span<float> piece = data.subspan(first, count);
       WEFT_RETURN_IF_ERROR(Meet(Call::kAllReduce, data.size_bytes(), std::as_bytes(piece)));
-      std::memcpy(piece.data(), Theirs(0).data(), piece.size_bytes());
+      TakeFrom(0, std::as_writable_bytes(piece));
       for (int other = 1; other < size(); ++other) {
         const auto* theirs = reinterpret_cast<const float*>(Theirs(other).data());
         for (size_t i = 0; i < count; ++i) piece[i] += theirs[i];
@@ -90,8 +89,8 @@ class InProcess final : public Communicator {
       WEFT_RETURN_IF_ERROR(Meet(Call::kAllGather, mine.size_bytes(), std::as_bytes(piece)));
       if (all.empty()) return absl::OkStatus();
       for (int other = 0; other < size(); ++other) {
-        std::memcpy(&all[static_cast<size_t>(other) * mine.size() + first], Theirs(other).data(),
-                    piece.size_bytes());
+        const size_t at = static_cast<size_t>(other) * mine.size() + first;
+        TakeFrom(other, std::as_writable_bytes(all.subspan(at, count)));
       }
       return absl::OkStatus();
     });
@@ -105,7 +104,7 @@ class InProcess final : public Communicator {
       const std::span<std::byte> piece = data.subspan(first, count);
       const std::span<const std::byte> mine = rank_ == root ? piece : piece.first(0);
       WEFT_RETURN_IF_ERROR(Meet(Call::kBroadcast, data.size(), mine));
-      if (rank_ != root) std::memcpy(piece.data(), Theirs(root).data(), count);
+      if (rank_ != root) TakeFrom(root, piece);
       return absl::OkStatus();
     });
   }
@@ -198,6 +197,10 @@ class InProcess final : public Communicator {
   // What a rank brought to the call that has just met.
   std::span<const std::byte> Theirs(int other) const {
     return group_->members[static_cast<size_t>(other)].slots[calls_ % 2].data;
+  }
+  // What a rank gave, which may be nothing.
+  void TakeFrom(int other, std::span<std::byte> out) const {
+    std::ranges::copy(Theirs(other).first(out.size()), out.begin());
   }
 
   SteadyTime Deadline() const { return std::chrono::steady_clock::now() + group_->options.timeout; }
