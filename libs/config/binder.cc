@@ -170,6 +170,12 @@ void Binder::Text(std::string_view name, std::string* field, std::string_view he
   };
 }
 
+void Binder::TextShownAs(std::string_view name, std::string* field, std::string_view help,
+                         std::function<std::string(const std::string&)> shown) {
+  Text(name, field, help, 1);
+  keys_.back().get = [field, shown = std::move(shown)] { return TextValue(shown(*field)); };
+}
+
 void Binder::Secret(std::string_view name, std::string* field, std::string_view help) {
   Key& key = Add(name, "secret text", "", help);
   key.secret = true;

@@ -65,6 +65,10 @@ class Binder {
   void Text(std::string_view name, std::string* field, std::string_view help, size_t min_length = 0,
             size_t max_length = 4096);
 
+  // Text that may hold a secret: --print-config shows what `shown` makes of it.
+  void TextShownAs(std::string_view name, std::string* field, std::string_view help,
+                   std::function<std::string(const std::string&)> shown);
+
   // Shown as ******** by --print-config, which does not load again, and never in an error.
   void Secret(std::string_view name, std::string* field, std::string_view help);
 

@@ -1,178 +1,139 @@
 #include "libs/store/key_store.h"
 
-#include <array>
-#include <mutex>
-#include <span>
-
 #include "libs/base/status.h"
-#include "libs/store/sqlite.h"
+#include "libs/store/changes.h"
+#include "libs/store/schema.h"
 
 namespace weft::store {
 namespace {
 
-// Forward only: a step that was released is never edited.
-constexpr std::array<std::string_view, 2> kMigrations = {
-    R"sql(
-CREATE TABLE tenants (
-  name       TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 100),
-  created_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE api_keys (
-  id                  TEXT PRIMARY KEY,
-  name                TEXT NOT NULL,
-  tenant              TEXT NOT NULL REFERENCES tenants (name),
-  role                TEXT NOT NULL CHECK (role IN ('admin', 'developer')),
-  salt                BLOB NOT NULL CHECK (length(salt) = 16),
-  secret_hash         BLOB NOT NULL CHECK (length(secret_hash) = 32),
-  requests_per_minute INTEGER NOT NULL CHECK (requests_per_minute > 0),
-  created_at          INTEGER NOT NULL,
-  expires_at          INTEGER NOT NULL DEFAULT 0,
-  last_used_at        INTEGER NOT NULL DEFAULT 0,
-  revoked_at          INTEGER NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX api_keys_by_tenant ON api_keys (tenant, created_at);
-)sql",
-    R"sql(
-ALTER TABLE api_keys ADD COLUMN max_priority TEXT NOT NULL DEFAULT ''
-  CHECK (max_priority IN ('', 'low', 'normal', 'high'));
-)sql",
-};
-
 constexpr std::string_view kColumns =
     "id, name, tenant, role, salt, secret_hash, requests_per_minute, created_at, expires_at, "
-    "last_used_at, revoked_at, max_priority";
+    "last_used_at, revoked_at, max_priority, project, user_id, environment, scopes, allowed_ips, "
+    "allowed_models, replaces";
 
-std::span<const uint8_t> Bytes(const std::string& s) {
-  return {reinterpret_cast<const uint8_t*>(s.data()), s.size()};
-}
-
-KeyRecord ReadRow(const Statement& row) {
+KeyRecord ReadRow(const Row& row) {
   KeyRecord key;
   key.id = row.Text(0);
   key.name = row.Text(1);
   key.tenant = row.Text(2);
   key.role = row.Text(3);
-  key.salt = row.Blob(4);
-  key.secret_hash = row.Blob(5);
+  key.salt = row.Text(4);
+  key.secret_hash = row.Text(5);
   key.requests_per_minute = static_cast<uint32_t>(row.Int(6));
   key.created_at = row.Int(7);
   key.expires_at = row.Int(8);
   key.last_used_at = row.Int(9);
   key.revoked_at = row.Int(10);
   key.max_priority = row.Text(11);
+  key.project = row.Text(12);
+  key.user_id = row.Text(13);
+  key.environment = row.Text(14);
+  key.scopes = row.Text(15);
+  key.allowed_ips = row.Text(16);
+  key.allowed_models = row.Text(17);
+  key.replaces = row.Text(18);
   return key;
 }
 
-class SqliteKeyStore final : public KeyStore {
+class SqlKeyStore final : public KeyStore {
  public:
-  explicit SqliteKeyStore(std::unique_ptr<Database> db) : db_(std::move(db)) {}
+  explicit SqlKeyStore(std::shared_ptr<Database> db) : db_(std::move(db)) {}
 
   absl::Status Insert(const KeyRecord& key) override {
-    std::lock_guard lock(mutex_);
-    return db_->Transaction([&]() -> absl::Status {
-      {
-        WEFT_ASSIGN_OR_RETURN(Statement tenant,
-                              db_->Prepare("INSERT INTO tenants (name, created_at) VALUES (?1, ?2) "
-                                           "ON CONFLICT (name) DO NOTHING"));
-        WEFT_RETURN_IF_ERROR(tenant.Bind(1, key.tenant).Bind(2, key.created_at).Run());
-      }
-      WEFT_ASSIGN_OR_RETURN(
-          Statement insert,
-          db_->Prepare(fmt::format(
-              "INSERT INTO api_keys ({}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, "
-              "?12)",
-              kColumns)));
-      return insert.Bind(1, key.id)
-          .Bind(2, key.name)
-          .Bind(3, key.tenant)
-          .Bind(4, key.role)
-          .BindBlob(5, Bytes(key.salt))
-          .BindBlob(6, Bytes(key.secret_hash))
-          .Bind(7, static_cast<int64_t>(key.requests_per_minute))
-          .Bind(8, key.created_at)
-          .Bind(9, key.expires_at)
-          .Bind(10, key.last_used_at)
-          .Bind(11, key.revoked_at)
-          .Bind(12, key.max_priority)
-          .Run();
+    return db_->Write(Scope::Tenant(key.tenant), [&](Session& s) -> absl::Status {
+      WEFT_RETURN_IF_ERROR(s.Run("INSERT INTO tenants (name, created_at) VALUES ($1, $2) "
+                                 "ON CONFLICT (name) DO NOTHING",
+                                 {key.tenant, key.created_at})
+                               .status());
+      WEFT_RETURN_IF_ERROR(
+          s.Run(fmt::format("INSERT INTO api_keys ({}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, "
+                            "$10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+                            kColumns),
+                {key.id, key.name, key.tenant, key.role, Value::Blob(key.salt),
+                 Value::Blob(key.secret_hash), key.requests_per_minute, key.created_at,
+                 key.expires_at, key.last_used_at, key.revoked_at, key.max_priority, key.project,
+                 key.user_id, key.environment, key.scopes, key.allowed_ips, key.allowed_models,
+                 key.replaces})
+              .status());
+      return NoteChange(s, Topic::kKeys);
     });
   }
 
   absl::StatusOr<std::optional<KeyRecord>> Find(std::string_view id) override {
-    std::lock_guard lock(mutex_);
     WEFT_ASSIGN_OR_RETURN(
-        Statement select,
-        db_->Prepare(fmt::format("SELECT {} FROM api_keys WHERE id = ?1", kColumns)));
-    select.Bind(1, id);
-    WEFT_ASSIGN_OR_RETURN(const bool found, select.Step());
-    if (!found) return std::optional<KeyRecord>();
-    return std::optional<KeyRecord>(ReadRow(select));
+        const Result found,
+        db_->ReadOne(Scope::System(),
+                     fmt::format("SELECT {} FROM api_keys WHERE id = $1", kColumns), {id}));
+    if (found.rows.empty()) return std::optional<KeyRecord>();
+    return std::optional<KeyRecord>(ReadRow(found.rows[0]));
   }
 
   absl::StatusOr<std::vector<KeyRecord>> List(std::string_view tenant) override {
-    std::lock_guard lock(mutex_);
+    const Scope scope = tenant.empty() ? Scope::System() : Scope::Tenant(tenant);
     WEFT_ASSIGN_OR_RETURN(
-        Statement select,
-        db_->Prepare(fmt::format("SELECT {} FROM api_keys WHERE ?1 = '' OR tenant = ?1 "
-                                 "ORDER BY created_at DESC, id",
-                                 kColumns)));
-    select.Bind(1, tenant);
+        const Result found,
+        db_->ReadOne(scope,
+                     fmt::format("SELECT {} FROM api_keys WHERE {} ORDER BY created_at DESC, id",
+                                 kColumns, tenant.empty() ? "TRUE" : "tenant = $1"),
+                     {tenant}));
     std::vector<KeyRecord> keys;
-    while (true) {
-      WEFT_ASSIGN_OR_RETURN(const bool row, select.Step());
-      if (!row) return keys;
-      keys.push_back(ReadRow(select));
-    }
+    keys.reserve(found.rows.size());
+    for (const Row& row : found.rows) keys.push_back(ReadRow(row));
+    return keys;
   }
 
   absl::Status Revoke(std::string_view id, int64_t at) override {
-    std::lock_guard lock(mutex_);
-    WEFT_ASSIGN_OR_RETURN(
-        Statement update,
-        db_->Prepare("UPDATE api_keys SET revoked_at = iif(revoked_at = 0, ?2, revoked_at) "
-                     "WHERE id = ?1 RETURNING id"));
-    update.Bind(1, id).Bind(2, at);
-    bool found = false;
-    while (true) {  // to its end: a statement that is dropped earlier is not committed
-      WEFT_ASSIGN_OR_RETURN(const bool row, update.Step());
-      if (!row) break;
-      found = true;
-    }
-    return found ? absl::OkStatus() : NotFound("there is no key with the id '{}'", id);
+    return End(id, at,
+               "UPDATE api_keys SET revoked_at = CASE revoked_at WHEN 0 THEN $2 ELSE revoked_at "
+               "END WHERE id = $1");
+  }
+
+  absl::Status Expire(std::string_view id, int64_t at) override {
+    return End(id, at,
+               "UPDATE api_keys SET expires_at = CASE WHEN expires_at = 0 OR expires_at > $2 "
+               "THEN $2 ELSE expires_at END WHERE id = $1");
   }
 
   absl::Status Touch(const std::map<std::string, int64_t>& last_used) override {
     if (last_used.empty()) return absl::OkStatus();
-    std::lock_guard lock(mutex_);
-    return db_->Transaction([&]() -> absl::Status {
-      for (const auto& [id, at] : last_used) {
-        WEFT_ASSIGN_OR_RETURN(
-            Statement update,
-            db_->Prepare("UPDATE api_keys SET last_used_at = max(last_used_at, ?2) WHERE id = ?1"));
-        WEFT_RETURN_IF_ERROR(update.Bind(1, id).Bind(2, at).Run());
+    return db_->Write(Scope::System(), [&](Session& s) -> absl::Status {
+      for (const auto& [id, at] : last_used) {  // in the ids' order: two processes do not deadlock
+        WEFT_RETURN_IF_ERROR(
+            s.Run("UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND last_used_at < $2",
+                  {id, at})
+                .status());
       }
       return absl::OkStatus();
     });
   }
 
   absl::StatusOr<int64_t> ChangeNumber() override {
-    std::lock_guard lock(mutex_);
-    return db_->DataVersion();
+    return store::ChangeNumber(*db_, Topic::kKeys);
   }
 
  private:
-  std::mutex mutex_;
-  const std::unique_ptr<Database> db_;
+  absl::Status End(std::string_view id, int64_t at, std::string_view sql) {
+    return db_->Write(Scope::System(), [&](Session& s) -> absl::Status {
+      WEFT_ASSIGN_OR_RETURN(const Result done, s.Run(sql, {id, at}));
+      if (done.changed == 0) return NotFound("there is no key with the id '{}'", id);
+      return NoteChange(s, Topic::kKeys);
+    });
+  }
+
+  const std::shared_ptr<Database> db_;
 };
 
 }  // namespace
 
+std::unique_ptr<KeyStore> KeyStore::Over(std::shared_ptr<Database> database) {
+  return std::make_unique<SqlKeyStore>(std::move(database));
+}
+
 absl::StatusOr<std::unique_ptr<KeyStore>> KeyStore::OpenSqlite(const std::string& path) {
   WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Database> db, Database::Open(path));
-  WEFT_RETURN_IF_ERROR(db->Migrate(kMigrations));
-  return std::unique_ptr<KeyStore>(std::make_unique<SqliteKeyStore>(std::move(db)));
+  WEFT_RETURN_IF_ERROR(db->Migrate(Schema()));
+  return Over(std::move(db));
 }
 
 }  // namespace weft::store

@@ -12,21 +12,31 @@
 #include <string_view>
 #include <vector>
 
+#include "libs/store/database.h"
+
 namespace weft::store {
 
 struct KeyRecord {
   std::string id;
   std::string name;
   std::string tenant;
-  std::string role;         // "admin" or "developer"
+  std::string role;         // its role, or several separated by commas
   std::string salt;         // 16 random bytes
   std::string secret_hash;  // HMAC-SHA-256, 32 bytes
   uint32_t requests_per_minute = 60;
-  std::string max_priority;  // "low", "normal", "high", or empty: as the role may
-  int64_t created_at = 0;    // Unix seconds, as all times here
-  int64_t expires_at = 0;    // 0 = never
-  int64_t last_used_at = 0;  // 0 = never
-  int64_t revoked_at = 0;    // 0 = in force
+  std::string max_priority;      // "low", "normal", "high", or empty: as the role may
+  int64_t created_at = 0;        // Unix seconds, as all times here
+  int64_t expires_at = 0;        // 0 = never
+  int64_t last_used_at = 0;      // 0 = never
+  int64_t revoked_at = 0;        // 0 = in force
+  std::string project = {};      // empty = none
+  std::string user_id = {};      // whose it is; empty = nobody's
+  std::string environment = {};  // of the key's text; empty = none
+  // JSON lists of strings; an empty list restricts nothing.
+  std::string scopes = "[]";
+  std::string allowed_ips = "[]";
+  std::string allowed_models = "[]";
+  std::string replaces = {};  // the id of the key that it came after
 };
 
 // Thread safe. Reads take one indexed look-up; writes are durable when they return.
@@ -43,10 +53,15 @@ class KeyStore {
   virtual absl::Status Revoke(std::string_view id, int64_t at) = 0;
   // When keys were last used: id -> time. Never moves a time back.
   virtual absl::Status Touch(const std::map<std::string, int64_t>& last_used) = 0;
-  // A number that changes after somebody else has written; a cache over the store polls it.
+  // NOT_FOUND. Ends a key at that time, unless it ends earlier: what a successor overlaps with.
+  virtual absl::Status Expire(std::string_view id, int64_t at) = 0;
+  // A number that changes after keys were made or ended, here or by another process; a cache over
+  // the store polls it.
   virtual absl::StatusOr<int64_t> ChangeNumber() = 0;
 
-  // The schema's steps are in key_store.cc; opening brings the file up to date.
+  // Over a database whose schema is up to date.
+  static std::unique_ptr<KeyStore> Over(std::shared_ptr<Database> database);
+  // A SQLite file, brought up to date.
   static absl::StatusOr<std::unique_ptr<KeyStore>> OpenSqlite(const std::string& path);
 };
 

@@ -7,11 +7,15 @@
 
 #include <cerrno>
 #include <cstring>
+#include <type_traits>
 
 #include "libs/base/status.h"
 
 namespace weft::store {
 namespace {
+
+// A program has a fixed set of statements; only a few are made of parts.
+constexpr size_t kMaxPrepared = 512;
 
 absl::Status FromSqlite(int code, sqlite3* db, const std::string& path) {
   const char* text = db != nullptr ? sqlite3_errmsg(db) : sqlite3_errstr(code);
@@ -29,76 +33,86 @@ absl::Status FromSqlite(int code, sqlite3* db, const std::string& path) {
     case SQLITE_LOCKED:
       return Unavailable("database {} is locked by another process", path);
     case SQLITE_CONSTRAINT:
-      return AlreadyExists("database {}: {}", path, text);
+      switch (code) {
+        case SQLITE_CONSTRAINT_UNIQUE:
+        case SQLITE_CONSTRAINT_PRIMARYKEY:
+          return AlreadyExists("database {}: {}", path, text);
+        case SQLITE_CONSTRAINT_FOREIGNKEY:
+          return FailedPrecondition("database {}: {}", path, text);
+        default:
+          return Internal("database {}: {}", path, text);
+      }
+    case SQLITE_ERROR:
+      return Internal("database {}: {}", path, text);
     default:
       return Unavailable("database {}: {}", path, text);
   }
 }
 
+int BindOne(sqlite3_stmt* statement, int index, const Value& value) {
+  return std::visit(
+      [&](const auto& v) {
+        using T = std::decay_t<decltype(v)>;
+        if constexpr (std::is_same_v<T, int64_t>) {
+          return sqlite3_bind_int64(statement, index, v);
+        } else if constexpr (std::is_same_v<T, double>) {
+          return sqlite3_bind_double(statement, index, v);
+        } else if constexpr (std::is_same_v<T, std::string>) {
+          return sqlite3_bind_text64(statement, index, v.data(), v.size(), SQLITE_STATIC,
+                                     SQLITE_UTF8);
+        } else if constexpr (std::is_same_v<T, Value::Bytes>) {
+          // A null pointer would bind NULL.
+          return sqlite3_bind_blob64(statement, index, v.bytes.empty() ? "" : v.bytes.data(),
+                                     v.bytes.size(), SQLITE_STATIC);
+        } else {
+          return sqlite3_bind_null(statement, index);
+        }
+      },
+      value.variant());
+}
+
+Value ColumnOf(sqlite3_stmt* statement, int column) {
+  const auto size = [&] { return static_cast<size_t>(sqlite3_column_bytes(statement, column)); };
+  switch (sqlite3_column_type(statement, column)) {
+    case SQLITE_INTEGER:
+      return {static_cast<int64_t>(sqlite3_column_int64(statement, column))};
+    case SQLITE_FLOAT:
+      return {sqlite3_column_double(statement, column)};
+    case SQLITE_TEXT: {
+      const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, column));
+      return {std::string(text != nullptr ? text : "", text != nullptr ? size() : 0)};
+    }
+    case SQLITE_BLOB: {
+      const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement, column));
+      return Value::Blob(bytes != nullptr ? std::string(bytes, size()) : std::string());
+    }
+    default:
+      return {};
+  }
+}
+
 }  // namespace
 
-Statement::Statement(sqlite3* db, sqlite3_stmt* statement, const std::string& path)
-    : db_(db), statement_(statement), path_(path) {}
-
-Statement::Statement(Statement&& other) noexcept
-    : db_(other.db_),
-      statement_(std::exchange(other.statement_, nullptr)),
-      path_(other.path_),
-      bind_error_(other.bind_error_) {}
-
-Statement::~Statement() { sqlite3_finalize(statement_); }
-
-Statement& Statement::Bind(int parameter, int64_t value) {
-  if (const int code = sqlite3_bind_int64(statement_, parameter, value)) bind_error_ = code;
-  return *this;
-}
-
-Statement& Statement::Bind(int parameter, std::string_view text) {
-  if (const int code = sqlite3_bind_text64(statement_, parameter, text.data(), text.size(),
-                                           SQLITE_TRANSIENT, SQLITE_UTF8)) {
-    bind_error_ = code;
+absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Connect(
+    const std::string& path, std::chrono::milliseconds busy) {
+  sqlite3* handle = nullptr;
+  const int code =
+      sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  std::unique_ptr<SqliteConnection> db(new SqliteConnection(handle, path));
+  if (code != SQLITE_OK) return FromSqlite(code, handle, path);
+  sqlite3_extended_result_codes(handle, 1);
+  sqlite3_busy_timeout(handle, static_cast<int>(busy.count()));
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  if (sqlite3_db_readonly(handle, "main") == 1) {
+    return FailedPrecondition("database {} cannot be written (the file is read-only)", path);
   }
-  return *this;
+  WEFT_RETURN_IF_ERROR(db->Execute("PRAGMA foreign_keys = ON"));
+  WEFT_RETURN_IF_ERROR(db->Execute("PRAGMA trusted_schema = OFF"));
+  return absl::StatusOr<std::unique_ptr<SqliteConnection>>(std::move(db));
 }
 
-Statement& Statement::BindBlob(int parameter, std::span<const uint8_t> bytes) {
-  if (const int code = sqlite3_bind_blob64(statement_, parameter, bytes.data(), bytes.size(),
-                                           SQLITE_TRANSIENT)) {
-    bind_error_ = code;
-  }
-  return *this;
-}
-
-absl::StatusOr<bool> Statement::Step() {
-  if (bind_error_ != 0) return FromSqlite(bind_error_, db_, path_);
-  const int code = sqlite3_step(statement_);
-  if (code == SQLITE_ROW) return true;
-  if (code == SQLITE_DONE) return false;
-  return FromSqlite(code, db_, path_);
-}
-
-absl::Status Statement::Run() {
-  const auto row = Step();
-  return row.ok() ? absl::OkStatus() : row.status();
-}
-
-int64_t Statement::Int(int column) const { return sqlite3_column_int64(statement_, column); }
-
-std::string Statement::Text(int column) const {
-  const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-  return text == nullptr
-             ? std::string()
-             : std::string(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
-}
-
-std::string Statement::Blob(int column) const {
-  const auto* bytes = static_cast<const char*>(sqlite3_column_blob(statement_, column));
-  return bytes == nullptr
-             ? std::string()
-             : std::string(bytes, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
-}
-
-absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::Open(
+    const std::string& path, std::chrono::milliseconds busy) {
   // Made here so that it is never readable by others, not even between creation and a chmod.
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) {
@@ -113,84 +127,83 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path
   close(fd);
   if (!regular) return FailedPrecondition("database {} is not a regular file", path);
 
-  sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &handle,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX, nullptr);
-  std::unique_ptr<Database> db(new Database(handle, path));
-  if (code != SQLITE_OK) return FromSqlite(code, handle, path);
-  sqlite3_extended_result_codes(handle, 1);
-  sqlite3_busy_timeout(handle, 5000);
-  sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
-  if (sqlite3_db_readonly(handle, "main") == 1) {
-    return FailedPrecondition("database {} cannot be written (the file is read-only)", path);
-  }
+  WEFT_ASSIGN_OR_RETURN(auto db, Connect(path, busy));
   WEFT_RETURN_IF_ERROR(db->Execute("PRAGMA journal_mode = WAL"));
   WEFT_RETURN_IF_ERROR(db->Execute("PRAGMA synchronous = FULL"));
-  WEFT_RETURN_IF_ERROR(db->Execute("PRAGMA foreign_keys = ON"));
-  WEFT_RETURN_IF_ERROR(db->Execute("PRAGMA trusted_schema = OFF"));
-  WEFT_ASSIGN_OR_RETURN(Statement check, db->Prepare("PRAGMA quick_check(1)"));
-  WEFT_ASSIGN_OR_RETURN(const bool row, check.Step());
-  if (row && check.Text(0) != "ok") {
+  WEFT_ASSIGN_OR_RETURN(const Result check, db->Run("PRAGMA quick_check(1)"));
+  if (!check.rows.empty() && check.rows[0].Text(0) != "ok") {
     return DataLoss("database {} is damaged ({}); restore it from a backup or move it away", path,
-                    check.Text(0));
+                    check.rows[0].Text(0));
   }
-  return absl::StatusOr<std::unique_ptr<Database>>(std::move(db));
+  return absl::StatusOr<std::unique_ptr<SqliteConnection>>(std::move(db));
 }
 
-Database::~Database() { sqlite3_close_v2(db_); }
+absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::OpenReader(
+    const std::string& path, std::chrono::milliseconds busy) {
+  WEFT_ASSIGN_OR_RETURN(auto db, Connect(path, busy));
+  WEFT_RETURN_IF_ERROR(db->Execute("PRAGMA query_only = ON"));
+  return absl::StatusOr<std::unique_ptr<SqliteConnection>>(std::move(db));
+}
 
-absl::StatusOr<Statement> Database::Prepare(std::string_view sql) {
+SqliteConnection::~SqliteConnection() {
+  for (const auto& [sql, statement] : prepared_) sqlite3_finalize(statement);
+  sqlite3_close_v2(db_);
+}
+
+absl::StatusOr<sqlite3_stmt*> SqliteConnection::Prepared(std::string_view sql) {
+  std::string key(sql);
+  if (const auto it = prepared_.find(key); it != prepared_.end()) return it->second;
+  if (prepared_.size() >= kMaxPrepared) {
+    for (const auto& [text, statement] : prepared_) sqlite3_finalize(statement);
+    prepared_.clear();
+  }
   sqlite3_stmt* statement = nullptr;
-  const int code =
-      sqlite3_prepare_v2(db_, sql.data(), static_cast<int>(sql.size()), &statement, nullptr);
+  const char* rest = nullptr;
+  const int code = sqlite3_prepare_v3(db_, sql.data(), static_cast<int>(sql.size()),
+                                      SQLITE_PREPARE_PERSISTENT, &statement, &rest);
   if (code != SQLITE_OK) return FromSqlite(code, db_, path_);
-  return Statement(db_, statement, path_);
+  if (statement == nullptr) return InvalidArgument("database {}: an empty statement", path_);
+  prepared_.emplace(std::move(key), statement);
+  return statement;
 }
 
-absl::Status Database::Execute(const std::string& sql) {
+absl::StatusOr<Result> SqliteConnection::Run(std::string_view sql, const Values& parameters) {
+  WEFT_ASSIGN_OR_RETURN(sqlite3_stmt* const statement, Prepared(sql));
+  struct Reset {
+    sqlite3_stmt* statement;
+    ~Reset() {
+      sqlite3_reset(statement);
+      sqlite3_clear_bindings(statement);
+    }
+  } const reset{statement};
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    // SQLite numbers $1 and $2 by where they first stand, so they are found by name. One that does
+    // not occur is left out.
+    const int index = sqlite3_bind_parameter_index(statement, fmt::format("${}", i + 1).c_str());
+    if (index == 0) continue;
+    if (const int code = BindOne(statement, index, parameters[i]); code != SQLITE_OK) {
+      return FromSqlite(code, db_, path_);
+    }
+  }
+  Result result;
+  const int columns = sqlite3_column_count(statement);
+  const int64_t before = sqlite3_total_changes64(db_);
+  while (true) {  // to its end: a statement that is dropped earlier is not committed
+    const int code = sqlite3_step(statement);
+    if (code == SQLITE_DONE) break;
+    if (code != SQLITE_ROW) return FromSqlite(code, db_, path_);
+    Values row;
+    row.reserve(static_cast<size_t>(columns));
+    for (int column = 0; column < columns; ++column) row.push_back(ColumnOf(statement, column));
+    result.rows.emplace_back(std::move(row));
+  }
+  if (sqlite3_total_changes64(db_) != before) result.changed = sqlite3_changes64(db_);
+  return result;
+}
+
+absl::Status SqliteConnection::Execute(const std::string& sql) {
   const int code = sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr);
   return code == SQLITE_OK ? absl::OkStatus() : FromSqlite(code, db_, path_);
-}
-
-absl::Status Database::Transaction(const std::function<absl::Status()>& body) {
-  WEFT_RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE"));
-  absl::Status status = body();
-  if (status.ok()) status = Execute("COMMIT");
-  if (!status.ok()) Execute("ROLLBACK").IgnoreError();
-  return status;
-}
-
-absl::StatusOr<int64_t> Database::DataVersion() {
-  WEFT_ASSIGN_OR_RETURN(Statement statement, Prepare("PRAGMA data_version"));
-  WEFT_RETURN_IF_ERROR(statement.Step().status());
-  return statement.Int(0);
-}
-
-absl::Status Database::Migrate(std::span<const std::string_view> migrations) {
-  while (true) {
-    bool done = false;
-    // The version is read inside the transaction: two processes may start at once.
-    WEFT_RETURN_IF_ERROR(Transaction([&]() -> absl::Status {
-      int64_t version = 0;
-      {
-        WEFT_ASSIGN_OR_RETURN(Statement statement, Prepare("PRAGMA user_version"));
-        WEFT_RETURN_IF_ERROR(statement.Step().status());
-        version = statement.Int(0);
-      }
-      if (version < 0 || version > static_cast<int64_t>(migrations.size())) {
-        return FailedPrecondition(
-            "database {} has schema version {}, this program knows {}: use a newer program", path_,
-            version, migrations.size());
-      }
-      if (version == static_cast<int64_t>(migrations.size())) {
-        done = true;
-        return absl::OkStatus();
-      }
-      WEFT_RETURN_IF_ERROR(Execute(std::string(migrations[static_cast<size_t>(version)])));
-      return Execute(fmt::format("PRAGMA user_version = {}", version + 1));
-    }));
-    if (done) return absl::OkStatus();
-  }
 }
 
 }  // namespace weft::store

@@ -135,7 +135,7 @@ void Bind(config::Binder& b, Config& c) {
   b.Duration("scheduler_wait", &c.scheduler_wait, 0ms, 10min,
              "how long requests wait while no scheduler is reachable, before 503");
   BindScan(b, c);
-  b.Text("database", &c.database, "SQLite file of API keys", 1);
+  BindStore(b, c.database, c.store);
   b.Secret("key_pepper", &c.key_pepper,
            "part of every key's hash; changing it makes all keys invalid");
   b.Text(

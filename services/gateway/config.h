@@ -15,6 +15,7 @@
 #include "services/gateway/auth_guard.h"
 #include "services/gateway/front.h"
 #include "services/gateway/generation.h"
+#include "services/gateway/store_config.h"
 
 namespace weft::config {
 class Binder;
@@ -55,7 +56,8 @@ struct Config {
   PolicyPreset code_policy = PolicyPreset::kDefault;
   std::vector<PolicyRuleConfig> policy_rules;
 
-  std::string database = ".weft/gateway.db";
+  std::string database = ".weft/gateway.db";  // or a postgresql:// URL
+  StoreConfig store;
   std::string key_pepper;
   std::string keys_file;
   std::string admin_key_file;

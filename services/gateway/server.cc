@@ -67,7 +67,7 @@ class Server final : public GatewayServer {
 
   absl::Status Init() {
     WEFT_ASSIGN_OR_RETURN(scan_.policy, config_.ScanPolicy());
-    WEFT_ASSIGN_OR_RETURN(auto store, store::KeyStore::OpenSqlite(config_.database));
+    WEFT_ASSIGN_OR_RETURN(database_, OpenDatabase(config_.database, config_.store));
     identity::KeyServiceOptions key_options;
     key_options.pepper = config_.key_pepper;
     if (!config_.keys_file.empty()) {
@@ -77,7 +77,7 @@ class Server final : public GatewayServer {
       kLog.Info("read the keys file",
                 {{"file", config_.keys_file}, {"keys", key_options.declared.size()}});
     }
-    keys_ = std::make_shared<identity::KeyService>(std::move(store), key_options);
+    keys_ = std::make_shared<identity::KeyService>(store::KeyStore::Over(database_), key_options);
     WEFT_RETURN_IF_ERROR(Bootstrap(config_, *keys_));
     // Other schemes (JWT, signatures) join the chain here.
     authenticator_ = std::make_unique<identity::AuthenticatorChain>(
@@ -270,6 +270,7 @@ class Server final : public GatewayServer {
   std::vector<int> watches_;
   ActiveRequests active_;
   ThreadPool blocking_{"gateway-store", 1, 256};
+  std::shared_ptr<store::Database> database_;
   std::shared_ptr<identity::KeyService> keys_;
   std::unique_ptr<identity::AuthenticatorChain> authenticator_;
   std::unique_ptr<limits::RateLimiter> limiter_;

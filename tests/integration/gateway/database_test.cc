@@ -62,7 +62,7 @@ TEST_CASE("A database that breaks while the gateway runs makes it not ready, and
   GatewayFixture f;
   {
     // A commit by another process: from then on pages are read from the file again.
-    auto other = weft::store::Database::Open(f.config.database);
+    auto other = weft::store::SqliteConnection::Open(f.config.database);
     REQUIRE(other.ok());
     REQUIRE((*other)->Execute("INSERT INTO tenants (name, created_at) VALUES ('x', 1)").ok());
     for (const std::string& file : {f.config.database, f.config.database + "-wal"}) {

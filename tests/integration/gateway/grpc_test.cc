@@ -200,7 +200,7 @@ TEST_CASE("A key database that fails is a 503 that does not name the file", "[ga
   GatewayFixture f;
   Api api(f);
   {
-    const auto other = weft::store::Database::Open(f.config.database);
+    const auto other = weft::store::SqliteConnection::Open(f.config.database);
     REQUIRE(other.ok());
     REQUIRE((*other)->Execute("DROP TABLE api_keys").ok());
   }

@@ -4,18 +4,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <fstream>
+#include <utility>
 
 #include "libs/base/status.h"
+#include "libs/store/schema.h"
 #include "libs/store/sqlite.h"
 #include "tests/support/catch.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/store/store_backends.h"
 
 using weft::Message;
-using weft::store::Database;
 using weft::store::KeyRecord;
 using weft::store::KeyStore;
+using weft::store::SqliteConnection;
+using weft::test::StoreBackend;
 using weft::test::TempDir;
 
 namespace {
@@ -65,38 +68,97 @@ TEST_CASE("A key is found again after the store was closed", "[store]") {
   CHECK((info.st_mode & 0777) == 0600);
 }
 
-TEST_CASE("A file from before keys had priorities is brought up to date", "[store]") {
-  TempDir dir;
-  const std::string path = dir.File("weft.db");
-  KeyRecord capped = Sample("capped");
-  capped.max_priority = "low";
-  {
+TEST_CASE("A key is kept with everything that it has", "[store]") {
+  const StoreBackend backend(WEFT_ALL_BACKENDS);
+  auto store = KeyStore::Over(backend.OpenMigrated());
+  KeyRecord key = Sample("full");
+  key.max_priority = "low";
+  key.project = "p";
+  key.user_id = "u";
+  key.environment = "prod";
+  key.scopes = R"(["models:use"])";
+  key.allowed_ips = R"(["10.0.0.0/8"])";
+  key.allowed_models = R"(["m"])";
+  key.replaces = "older";
+  REQUIRE(store->Insert(key).ok());
+  const auto found = store->Find("full");
+  REQUIRE(found.ok());
+  REQUIRE(found->has_value());
+  CHECK((*found)->max_priority == "low");
+  CHECK((*found)->project == "p");
+  CHECK((*found)->user_id == "u");
+  CHECK((*found)->environment == "prod");
+  CHECK((*found)->scopes == key.scopes);
+  CHECK((*found)->allowed_ips == key.allowed_ips);
+  CHECK((*found)->allowed_models == key.allowed_models);
+  CHECK((*found)->replaces == "older");
+  KeyRecord wrong = Sample("wrong");
+  wrong.max_priority = "urgent";
+  CHECK_FALSE(store->Insert(wrong).ok());
+}
+
+TEST_CASE("A file of every older version is brought up to date with its keys", "[store]") {
+  const auto steps = weft::store::Schema();
+  for (size_t version = 1; version <= steps.size(); ++version) {
+    TempDir dir;
+    const std::string path = dir.File("weft.db");
+    {
+      // As the program of that version left it.
+      auto db = SqliteConnection::Open(path);
+      REQUIRE(db.ok());
+      for (size_t step = 0; step < version; ++step) {
+        REQUIRE((*db)->Execute(std::string(steps[step].sqlite)).ok());
+      }
+      REQUIRE((*db)->Execute(fmt::format("PRAGMA user_version = {}", version)).ok());
+      REQUIRE((*db)->Execute("INSERT INTO tenants (name, created_at) VALUES ('red', 5)").ok());
+      REQUIRE((*db)
+                  ->Execute("INSERT INTO api_keys (id, name, tenant, role, salt, secret_hash, "
+                            "requests_per_minute, created_at, revoked_at) VALUES ('old', 'a name', "
+                            "'red', 'admin', zeroblob(16), zeroblob(32), 77, 5, 9)")
+                  .ok());
+    }
     auto store = Open(path);
-    REQUIRE(store->Insert(capped).ok());
-    CHECK((*store->Find("capped"))->max_priority == "low");
-    KeyRecord wrong = Sample("wrong");
-    wrong.max_priority = "urgent";
-    CHECK_FALSE(store->Insert(wrong).ok());
+    const auto old = store->Find("old");
+    REQUIRE(old.ok());
+    REQUIRE(old->has_value());
+    CHECK((*old)->tenant == "red");
+    CHECK((*old)->role == "admin");
+    CHECK((*old)->requests_per_minute == 77);
+    CHECK((*old)->revoked_at == 9);
+    CHECK((*old)->max_priority.empty());
+    CHECK((*old)->scopes == "[]");
+    REQUIRE(store->Insert(Sample("fresh", "red")).ok());
+    CHECK(store->List("red")->size() == 2);
   }
-  {
-    auto db = Database::Open(path);
-    REQUIRE((*db)->Execute("ALTER TABLE api_keys DROP COLUMN max_priority").ok());
-    REQUIRE((*db)->Execute("PRAGMA user_version = 1").ok());
+}
+
+TEST_CASE("PostgreSQL of every older version is brought up to date with its keys", "[store]") {
+  const auto steps = weft::store::Schema();
+  for (size_t version = 1; version <= steps.size(); ++version) {
+    const StoreBackend backend(weft::test::Backend::kPostgres);
+    auto db = backend.Open();
+    REQUIRE(db->Migrate(steps.first(version)).ok());
+    const auto system = weft::store::Scope::System();
+    REQUIRE(
+        db->WriteOne(system, "INSERT INTO tenants (name, created_at) VALUES ('red', 5)", {}).ok());
+    REQUIRE(db->WriteOne(system,
+                         "INSERT INTO api_keys (id, name, tenant, role, salt, secret_hash, "
+                         "requests_per_minute, created_at) VALUES ('old', 'n', 'red', 'admin', $1, "
+                         "$2, 77, 5)",
+                         {weft::store::Value::Blob(std::string(16, 's')),
+                          weft::store::Value::Blob(std::string(32, 'h'))})
+                .ok());
+    auto again = backend.OpenMigrated();
+    auto store = KeyStore::Over(again);
+    CHECK((*store->Find("old"))->requests_per_minute == 77);
+    REQUIRE(store->Insert(Sample("fresh", "red")).ok());
+    CHECK(store->List("red")->size() == 2);
   }
-  auto store = Open(path);
-  const auto old = store->Find("capped");
-  REQUIRE(old.ok());
-  CHECK((*old)->max_priority.empty());
-  CHECK((*old)->requests_per_minute == 60);
-  KeyRecord fresh = Sample("fresh");
-  fresh.max_priority = "high";
-  REQUIRE(store->Insert(fresh).ok());
-  CHECK((*store->Find("fresh"))->max_priority == "high");
 }
 
 TEST_CASE("Keys are listed by tenant, newest first", "[store]") {
-  TempDir dir;
-  auto store = Open(dir.File("weft.db"));
+  const StoreBackend backend(WEFT_ALL_BACKENDS);
+  auto store = KeyStore::Over(backend.OpenMigrated());
   REQUIRE(store->Insert(Sample("a", "red", 1)).ok());
   REQUIRE(store->Insert(Sample("b", "red", 2)).ok());
   REQUIRE(store->Insert(Sample("c", "blue", 3)).ok());
@@ -108,8 +170,8 @@ TEST_CASE("Keys are listed by tenant, newest first", "[store]") {
 }
 
 TEST_CASE("Revoking keeps the first time and names a key that is not there", "[store]") {
-  TempDir dir;
-  auto store = Open(dir.File("weft.db"));
+  const StoreBackend backend(WEFT_ALL_BACKENDS);
+  auto store = KeyStore::Over(backend.OpenMigrated());
   REQUIRE(store->Insert(Sample("a")).ok());
   REQUIRE(store->Revoke("a", 5).ok());
   REQUIRE(store->Revoke("a", 9).ok());
@@ -120,24 +182,34 @@ TEST_CASE("Revoking keeps the first time and names a key that is not there", "[s
 }
 
 TEST_CASE("The time of last use never moves back", "[store]") {
-  TempDir dir;
-  auto store = Open(dir.File("weft.db"));
+  const StoreBackend backend(WEFT_ALL_BACKENDS);
+  auto store = KeyStore::Over(backend.OpenMigrated());
   REQUIRE(store->Insert(Sample("a")).ok());
   REQUIRE(store->Touch({{"a", 50}, {"unknown", 1}}).ok());
   REQUIRE(store->Touch({{"a", 40}}).ok());
   CHECK((*store->Find("a"))->last_used_at == 50);
 }
 
-TEST_CASE("A write by another connection changes the change number", "[store]") {
-  TempDir dir;
-  const std::string path = dir.File("weft.db");
-  auto one = Open(path);
-  auto two = Open(path);
-  const int64_t before = *one->ChangeNumber();
-  REQUIRE(one->Insert(Sample("own")).ok());
-  CHECK(*one->ChangeNumber() == before);
-  REQUIRE(two->Insert(Sample("other")).ok());
-  CHECK(*one->ChangeNumber() != before);
+TEST_CASE("Making and ending keys changes the change number for every process; use does not",
+          "[store]") {
+  const StoreBackend backend(WEFT_ALL_BACKENDS);
+  auto one = KeyStore::Over(backend.OpenMigrated());
+  auto two = KeyStore::Over(backend.OpenMigrated());
+  int64_t last = *one->ChangeNumber();
+  const auto moved = [&] {
+    const int64_t before = std::exchange(last, *one->ChangeNumber());
+    return before != last;
+  };
+  REQUIRE(two->Insert(Sample("a")).ok());
+  CHECK(moved());
+  REQUIRE(two->Touch({{"a", 50}}).ok());
+  CHECK_FALSE(moved());
+  REQUIRE(two->Expire("a", 60).ok());
+  CHECK(moved());
+  REQUIRE(two->Expire("a", 90).ok());
+  CHECK((*one->Find("a"))->expires_at == 60);
+  REQUIRE(two->Revoke("a", 5).ok());
+  CHECK(moved());
 }
 
 TEST_CASE("A damaged file is an error that names it, and stays as it is", "[store]") {
@@ -187,38 +259,4 @@ TEST_CASE("A read-only file or a path that cannot be is an error that names it",
   REQUIRE(waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
-}
-
-TEST_CASE("Migrations run once each, in order, and a newer file is refused", "[store]") {
-  TempDir dir;
-  const std::string path = dir.File("m.db");
-  const std::array<std::string_view, 2> steps = {"CREATE TABLE t (a INTEGER)",
-                                                 "ALTER TABLE t ADD COLUMN b INTEGER"};
-  {
-    auto db = Database::Open(path);
-    REQUIRE(db.ok());
-    REQUIRE((*db)->Migrate(std::span(steps).first(1)).ok());
-    REQUIRE((*db)->Execute("INSERT INTO t VALUES (7)").ok());
-  }
-  auto db = Database::Open(path);
-  REQUIRE((*db)->Migrate(steps).ok());
-  REQUIRE((*db)->Migrate(steps).ok());
-  {
-    auto select = (*db)->Prepare("SELECT a, b FROM t");
-    REQUIRE(select.ok());
-    REQUIRE(*select->Step());
-    CHECK(select->Int(0) == 7);
-  }
-  const auto older = (*db)->Migrate(std::span(steps).first(1));
-  CHECK(older.code() == absl::StatusCode::kFailedPrecondition);
-  CHECK(Contains(Message(older), "newer program"));
-}
-
-TEST_CASE("A migration that fails leaves the version and the tables as they were", "[store]") {
-  TempDir dir;
-  auto db = Database::Open(dir.File("m.db"));
-  const std::array<std::string_view, 1> broken = {"CREATE TABLE t (a INTEGER); CREATE TABLE t (b)"};
-  CHECK_FALSE((*db)->Migrate(broken).ok());
-  const std::array<std::string_view, 1> good = {"CREATE TABLE t (a INTEGER)"};
-  CHECK((*db)->Migrate(good).ok());
 }

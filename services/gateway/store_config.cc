@@ -1,0 +1,39 @@
+#include "services/gateway/store_config.h"
+
+#include "libs/base/status.h"
+#include "libs/config/binder.h"
+#include "libs/store/schema.h"
+
+namespace weft::gateway {
+
+using namespace std::chrono_literals;
+
+void BindStore(config::Binder& b, std::string& where, StoreConfig& c) {
+  b.TextShownAs("database", &where,
+                "path of a SQLite file, or a postgresql:// URL (several gateways share one); a "
+                "URL's password is never shown",
+                [](const std::string& value) { return store::Database::ShownName(value); });
+  b.Section("store", "How the database is used.", [&](config::Binder& store) {
+    store.Int("connections", &c.database.connections, 1, 256,
+              "connections to PostgreSQL at most; of SQLite, those that only read");
+    store.Duration("wait", &c.database.wait, 10ms, 5min,
+                   "how long a request waits for a connection, or for another process's lock");
+    store.Duration("statement_timeout", &c.database.statement, 10ms, 10min,
+                   "for one statement; PostgreSQL");
+    store.Duration("connect_timeout", &c.database.connect, 10ms, 5min,
+                   "for one connection to be made; PostgreSQL");
+    store.Duration("longest_back_off", &c.database.longest_back_off, 50ms, 5min,
+                   "between two attempts to reach a server that is away; PostgreSQL");
+  });
+}
+
+absl::StatusOr<std::shared_ptr<store::Database>> OpenDatabase(const std::string& where,
+                                                              const StoreConfig& config) {
+  auto opened = store::Database::Open(where, config.database);
+  if (!opened.ok()) return Annotate(opened.status(), "gateway.database");
+  std::shared_ptr<store::Database> database = *std::move(opened);
+  WEFT_RETURN_IF_ERROR(database->Migrate(store::Schema()));
+  return database;
+}
+
+}  // namespace weft::gateway

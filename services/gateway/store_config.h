@@ -1,0 +1,28 @@
+// Where the gateway keeps what outlives it: the keys of `gateway.database` and `gateway.store`.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <memory>
+#include <string>
+
+#include "libs/store/database.h"
+
+namespace weft::config {
+class Binder;
+}
+
+namespace weft::gateway {
+
+struct StoreConfig {
+  store::DatabaseOptions database;
+};
+
+// `where` is gateway.database, which came before the section.
+void BindStore(config::Binder& binder, std::string& where, StoreConfig& config);
+
+// Opens it and brings its schema up to date.
+absl::StatusOr<std::shared_ptr<store::Database>> OpenDatabase(const std::string& where,
+                                                              const StoreConfig& config);
+
+}  // namespace weft::gateway
