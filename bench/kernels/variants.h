@@ -37,6 +37,11 @@ struct Operands {
   cpu::QuantizedRows x;
 };
 
+// 16 rows against 65536 x 4096 weights: more than caches hold, unless they are very large. One for
+// all who ask for the type.
+std::shared_ptr<Operands> FromMemory(DType type);
+inline constexpr double kFromMemoryWork = 16e-9 * 65536 * 4096;  // 10^9 multiply-adds
+
 // 32 rows of three query heads over 512 tokens of one KV head of 64.
 struct AttentionOperands {
   AttentionOperands();

@@ -1,4 +1,5 @@
-// AMX: how many tile products run before their scaling, tiles of eight rows, and Q6_K as bytes.
+// AMX: how many tile products run before their scaling, in a bare loop and in the kernel; whether
+// the next panel is fetched; tiles of eight rows; Q6_K as bytes.
 #include <immintrin.h>
 
 #include "bench/kernels/variants.h"
@@ -62,6 +63,26 @@ void Bare(BareBlock& data, int blocks) {
   for (int r = 0; r < 16; ++r) S::Store(data.out[r], sums[r]);
 }
 
+template <typename Tile>
+void InTheKernel(DType type, std::vector<Variant>& out) {
+  const auto add = [&](const std::string& where, const std::shared_ptr<Operands>& operands) {
+    const std::string group = "amx, " + std::string(Name(type)) + ", " + where;
+    const double work =
+        1e-9 * static_cast<double>(operands->weight.rows * operands->weight.cols * operands->rows);
+    const auto variant = [&](const std::string& name, bool used, auto run) {
+      out.push_back(
+          {group, name, used, "GMAC/s", work, [operands, run] { run(operands->Args()); }});
+    };
+    variant("products one block ahead, the next panel fetched", true, cpu::AmxMatmul<Tile>::Run);
+    variant("products 2 blocks ahead", false, cpu::AmxMatmul<Tile, 2>::Run);
+    variant("products 4 blocks ahead", false, cpu::AmxMatmul<Tile, 4>::Run);
+    variant("products 8 blocks ahead", false, cpu::AmxMatmul<Tile, 8>::Run);
+    variant("nothing fetched", false, cpu::AmxMatmul<Tile, 1, false>::Run);
+  };
+  add("16 rows, weights from memory", FromMemory(type));
+  add("256 rows", std::make_shared<Operands>(type, 256, 1536, 256));
+}
+
 // Q6_K as signed bytes with fp32 scales, a half more to read.
 std::shared_ptr<std::vector<uint8_t>> Expanded(const Operands& operands) {
   const int64_t cols = operands.weight.cols;
@@ -90,6 +111,9 @@ std::vector<Variant> AmxVariants() {
   bare("8 blocks ahead", false, Bare<8>);
   bare("16 blocks ahead", false, Bare<16>);
 
+  InTheKernel<cpu::Q4KTile<S>>(DType::kQ4_K, out);
+  InTheKernel<cpu::Q8Tile<S>>(DType::kQ8_0, out);
+  InTheKernel<cpu::Q6Tile<S>>(DType::kQ6_K, out);
   const auto eight = std::make_shared<Operands>(DType::kQ4_1, 256, 1536, 8);
   const double work8 = 8e-9 * 256 * 1536;
   out.push_back({"amx, Q4_1, 8 rows", "vectors", true, "GMAC/s", work8,

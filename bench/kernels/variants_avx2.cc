@@ -1,10 +1,30 @@
-// AVX2: products of many rows from a panel, or pass by pass as few rows are computed; attention.
+// AVX2: products of many rows from a panel, whose successor is fetched or not, or pass by pass as
+// few rows are computed; attention.
 #include "bench/kernels/variants.h"
 #include "bench/kernels/variants_attention.h"
 #include "libs/device/cpu_features.h"
 #include "libs/ops/avx2_panel.h"
 
 namespace weft::bench {
+
+namespace {
+
+template <typename Tile>
+void AddFromMemory(DType type, std::vector<Variant>& out) {
+  const auto operands = FromMemory(type);
+  const auto variant = [&](const std::string& name, bool used, auto run) {
+    out.push_back({"avx2, " + std::string(Name(type)) + ", 16 rows, weights from memory", name,
+                   used, "GMAC/s", kFromMemoryWork, [operands, run] { run(operands->Args()); }});
+  };
+  variant("panel, the next one fetched meanwhile", true, cpu::Avx2Panel<Tile>::Run);
+  variant("panel, nothing fetched", false, cpu::Avx2Panel<Tile, false>::Run);
+  if (Tile::kSum == cpu::Sum::kSigned) {
+    variant("panel, x widened for each group", false, cpu::Avx2Panel<Tile, true, 1>::Run);
+  }
+  variant("passes of 4 rows", false, cpu::Matmul<cpu::SimdAvx2>);
+}
+
+}  // namespace
 
 std::vector<Variant> Avx2Variants() {
   std::vector<Variant> out;
@@ -20,7 +40,16 @@ std::vector<Variant> Avx2Variants() {
                                         : "passes of 4 rows, unpacked for each",
                    false, "GMAC/s", work,
                    [operands] { cpu::Matmul<cpu::SimdAvx2>(operands->Args()); }});
+    if (type != DType::kQ8_0) continue;
+    out.push_back(
+        {group, "panel of words, x widened for each group", false, "GMAC/s", work, [operands] {
+           using Tile = cpu::Q8Tile<cpu::SimdAvx2>;
+           cpu::Avx2Panel<Tile, true, 1>::Run(operands->Args());
+         }});
   }
+  AddFromMemory<cpu::Q8Tile<cpu::SimdAvx2>>(DType::kQ8_0, out);
+  AddFromMemory<cpu::Q4KTile<cpu::SimdAvx2>>(DType::kQ4_K, out);
+  AddFromMemory<cpu::Q6Tile<cpu::SimdAvx2>>(DType::kQ6_K, out);
   const auto attention = std::make_shared<AttentionOperands>();
   const auto attend = [&](const std::string& name, bool used, auto run) {
     out.push_back({"avx2, attention of 32 rows", name, used, "GMAC/s", AttentionOperands::kWork,

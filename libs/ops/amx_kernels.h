@@ -26,7 +26,9 @@ struct SimdAmx : SimdAvx512 {
   }
 };
 
-template <typename Tile>
+// kAhead: blocks whose products run before those of the blocks before them are scaled. kFetch: the
+// weights of the next panel are fetched while this one is used.
+template <typename Tile, int kAhead = 1, bool kFetch = true>
 class AmxMatmul {
  public:
   using S = SimdAmx;
@@ -37,6 +39,7 @@ class AmxMatmul {
   // All groups of the first args.rows / 8 * 8 rows.
   static void Run(const MatmulArgs& args) {
     const int64_t blocks = args.cols / kQBlock;
+    const int64_t block_bytes = GroupBytes(args.layout, args.cols) / blocks;
     const int64_t whole = args.rows / kRows * kRows;
     Panel panel;
     int configured = 0;
@@ -46,12 +49,18 @@ class AmxMatmul {
         const int64_t count = std::min(kPanelBlocks, blocks - first);
         panel.Unpack(weights, first, count);
         if (whole > 0) Configure<kRows>(configured);
-        for (int64_t row = 0; row < whole; row += kRows) {
-          Rows<kRows>(args, panel, group, row, first, count);
+        // What follows this panel in memory is unpacked next.
+        FetchAhead<S> ahead(weights + (first + count) * block_bytes, block_bytes, whole / kRows);
+        for (int64_t row = 0; row < whole; row += kRows, ahead.EndTurn()) {
+          if (kFetch && !ahead.Done()) {
+            Rows<kRows, true>(args, panel, ahead, group, row, first, count);
+          } else {
+            Rows<kRows, false>(args, panel, ahead, group, row, first, count);
+          }
         }
         if (args.rows - whole >= kLeastRows) {
           Configure<kLeastRows>(configured);
-          Rows<kLeastRows>(args, panel, group, whole, first, count);
+          Rows<kLeastRows, false>(args, panel, ahead, group, whole, first, count);
         }
       }
     }
@@ -135,9 +144,9 @@ class AmxMatmul {
   }
 
   // M rows of x against `count` blocks of one group; the sums before `first` are in args.out.
-  template <int M>
-  static void Rows(const MatmulArgs& args, const Panel& panel, int64_t group, int64_t row,
-                   int64_t first, int64_t count) {
+  template <int M, bool kFetchNow>
+  static void Rows(const MatmulArgs& args, const Panel& panel, const FetchAhead<S>& ahead,
+                   int64_t group, int64_t row, int64_t first, int64_t count) {
     const int64_t stride = args.x.stride;
     const int64_t at = first * stride + row;
     const int8_t* q = args.x.q + at * kQBlock;
@@ -152,16 +161,20 @@ class AmxMatmul {
     for (int r = 0; r < M; ++r) {
       sums[r] = first == 0 ? S::Set1(0.0f) : S::LoadFirst(out + r * args.out_stride, outputs);
     }
-    // The tile unit works on the next block while this one is scaled.
-    Products<M> products[2];
-    Multiply<M>(panel.bytes[0], q, products[0]);
+    // The tile unit works on the next blocks while these are scaled.
+    Products<M> products[2][kAhead];
+    const auto multiply = [&](int64_t begin) {
+      const int64_t end = std::min(begin + kAhead, count);
+      for (int64_t b = begin; b < end; ++b) {
+        if constexpr (kFetchNow) ahead.Fetch(b);
+        Multiply<M>(panel.bytes[b], q + b * stride * kQBlock, products[b / kAhead % 2][b - begin]);
+      }
+    };
+    multiply(0);
     for (int64_t b = 0; b < count;
          ++b, scale += stride, scaled_sum += stride, minus += 2 * stride) {
-      if (b + 1 < count) {
-        q += stride * kQBlock;
-        Multiply<M>(panel.bytes[b + 1], q, products[(b + 1) % 2]);
-      }
-      const Products<M>& now = products[b % 2];
+      if (b % kAhead == 0) multiply(b + kAhead);
+      const Products<M>& now = products[b / kAhead % 2][b % kAhead];
 #pragma GCC unroll 2
       for (int part = 0; part < kParts; ++part) {
         const F d = S::Load(panel.scales[b][part]);

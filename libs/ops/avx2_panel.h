@@ -31,7 +31,9 @@ template <int N, typename Fn>
   (std::make_integer_sequence<int, N>{});
 }
 
-template <typename Tile>
+// kFetch: the weights of the next panel are fetched while this one is used. kGroups: x becomes
+// words once for so many groups, where it does.
+template <typename Tile, bool kFetch = true, int64_t kGroups = 16>
 class Avx2Panel {
  public:
   using S = SimdAvx2;
@@ -39,17 +41,12 @@ class Avx2Panel {
 
   // All groups of the first args.rows / kRows * kRows rows.
   static void Run(const MatmulArgs& args) {
-    const int64_t blocks = args.cols / kQBlock;
     const int64_t whole = args.rows / kRows * kRows;
-    Panel panel;
-    for (int64_t group = 0; group < args.groups; ++group) {
-      const uint8_t* weights = args.weights + group * GroupBytes(args.layout, args.cols);
-      for (int64_t first = 0; first < blocks; first += kPanelBlocks) {
-        const int64_t count = std::min(kPanelBlocks, blocks - first);
-        panel.Unpack(weights, first, count);
-        for (int64_t row = 0; row < whole; row += kRows) {
-          Rows(args, panel, group, row, first, count);
-        }
+    Room room;
+    for (int64_t group = 0; group < args.groups; group += kGroupsAtOnce) {
+      const int64_t groups = std::min(kGroupsAtOnce, args.groups - group);
+      for (int64_t row = 0; row < whole; row += kRowsAtOnce) {
+        Chunk(args, room, group, groups, row, std::min(kRowsAtOnce, whole - row));
       }
     }
   }
@@ -65,6 +62,9 @@ class Avx2Panel {
 
   // Registers of eight outputs at a time.
   static constexpr int kWide = kSigned ? 2 : 1;
+
+  static constexpr int64_t kGroupsAtOnce = kSigned ? kGroups : 1;
+  static constexpr int64_t kRowsAtOnce = kSigned ? 64 : int64_t{1} << 62;
 
   struct alignas(64) Panel {
     // Inputs 4k..4k+3 of 16 outputs, k ascending; of signed ones first the even inputs as words,
@@ -101,16 +101,52 @@ class Avx2Panel {
   };
   // Rows of x for signed weights: of each block eight pairs of even inputs, then of odd ones.
   struct alignas(64) Words {
-    uint8_t bytes[kPanelBlocks][kRows][64];
-    void Widen(const int8_t* q, int64_t stride, int64_t count) {
-      for (int64_t b = 0; b < count; ++b, q += stride * kQBlock) {
-        for (int r = 0; r < kRows; ++r) {
-          const auto* x = reinterpret_cast<const __m256i*>(q + r * kQBlock);
-          StoreWords(bytes[b][r], _mm256_loadu_si256(x), 32);
+    uint8_t bytes[kSigned ? kRowsAtOnce / kRows : 1][kPanelBlocks][kRows][64];
+
+    // `rows` rows of `count` blocks.
+    void Widen(const QuantizedRows& x, int64_t rows, int64_t count) {
+      for (int64_t b = 0; b < count; ++b) {
+        const auto* q = reinterpret_cast<const __m256i*>(x.q + b * x.stride * kQBlock);
+        for (int64_t r = 0; r < rows; ++r) {
+          StoreWords(bytes[r / kRows][b][r % kRows], _mm256_loadu_si256(q + r), 32);
         }
       }
     }
   };
+  struct Nothing {};
+  struct Room {
+    Panel panel;
+    [[no_unique_address]] std::conditional_t<kSigned, Words, Nothing> words;
+  };
+  using Ahead = FetchAhead<S>;
+
+  // Rows [row, row + rows) with groups [group, group + groups).
+  static void Chunk(const MatmulArgs& args, Room& room, int64_t group, int64_t groups, int64_t row,
+                    int64_t rows) {
+    const int64_t blocks = args.cols / kQBlock;
+    const int64_t group_bytes = GroupBytes(args.layout, args.cols);
+    const int64_t block_bytes = group_bytes / blocks;
+    const uint8_t* weights = args.weights + group * group_bytes;
+    for (int64_t first = 0; first < blocks; first += kPanelBlocks) {
+      const int64_t count = std::min(kPanelBlocks, blocks - first);
+      if constexpr (kSigned) room.words.Widen(args.x.from(row, first), rows, count);
+      for (int64_t g = 0; g < groups; ++g) {
+        room.panel.Unpack(weights + g * group_bytes, first, count);
+        // The same blocks of the next group, else the next blocks, else the next groups.
+        const int64_t next = g + 1 < groups           ? (g + 1) * blocks + first
+                             : first + count < blocks ? first + count
+                                                      : groups * blocks;
+        Ahead ahead(weights + next * block_bytes, block_bytes, rows / kRows);
+        for (int64_t r = 0; r < rows; r += kRows, ahead.EndTurn()) {
+          if (kFetch && !ahead.Done()) {
+            Rows<true>(args, room, ahead, group + g, row, r, first, count);
+          } else {
+            Rows<false>(args, room, ahead, group + g, row, r, first, count);
+          }
+        }
+      }
+    }
+  }
 
   // The even bytes as words, the odd ones `apart` bytes behind.
   static void StoreWords(uint8_t* p, __m256i x, int apart) {
@@ -182,9 +218,13 @@ class Avx2Panel {
     });
   }
 
-  // kRows rows of x against `count` blocks of one group; the sums before `first` are in args.out.
-  static void Rows(const MatmulArgs& args, const Panel& panel, int64_t group, int64_t row,
-                   int64_t first, int64_t count) {
+  // Rows [chunk + r, chunk + r + kRows) of x against `count` blocks of one group; the sums before
+  // `first` are in args.out.
+  template <bool kFetchNow>
+  static void Rows(const MatmulArgs& args, const Room& room, const Ahead& ahead, int64_t group,
+                   int64_t chunk, int64_t r0, int64_t first, int64_t count) {
+    const Panel& panel = room.panel;
+    const int64_t row = chunk + r0;
     const int64_t stride = args.x.stride;
     const int64_t at = first * stride + row;
     const int8_t* q = args.x.q + at * kQBlock;
@@ -194,8 +234,6 @@ class Avx2Panel {
     float* out = args.out + row * args.out_stride + group * kGroupRows;
     const int outputs =
         static_cast<int>(std::min<int64_t>(kGroupRows, args.outputs - group * kGroupRows));
-    Words words;
-    if constexpr (kSigned) words.Widen(q, stride, count);
     alignas(64) float sums[kRows][kGroupRows];
     for (int r = 0; r < kRows; ++r) {
       S::Store(sums[r],
@@ -203,11 +241,13 @@ class Avx2Panel {
     }
     for (int64_t b = 0; b < count;
          ++b, q += stride * kQBlock, scale += stride, scaled_sum += stride, minus += 2 * stride) {
+      if constexpr (kFetchNow) ahead.Fetch(b);
+      const void* x = q;
+      if constexpr (kSigned) x = room.words.bytes[r0 / kRows][b];
 #pragma GCC unroll 2
       for (int wide = 0; wide < 2; wide += kWide) {
         // The compiler would keep the fp32 sums in registers and the integers in memory.
         asm volatile("" : : "r"(&sums[0][0]) : "memory");
-        const void* x = kSigned ? static_cast<const void*>(words.bytes[b]) : q;
         Block(
             panel.bytes[b], wide, x,
             minus, [&](int r, int part, int i, __m256i dot) __attribute__((always_inline)) {

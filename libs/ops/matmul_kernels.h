@@ -4,6 +4,7 @@
 // weights of the group stream through once (from L1 after the first pass).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "libs/ops/kernels.h"
@@ -26,6 +27,33 @@ inline void StoreOutputs(const MatmulArgs& args, int64_t group, int64_t row, typ
 // bench/compare/cpu.md.
 inline constexpr int kPrefetchRows = 2;
 inline constexpr int64_t kPrefetchBytes = 2048;
+
+// Weights that are unpacked next, fetched into the second-level cache while others are used, in at
+// most kTurns turns: of every block each turn its share of the lines.
+template <typename S>
+class FetchAhead {
+ public:
+  static constexpr int64_t kTurns = 4;
+
+  FetchAhead(const uint8_t* weights, int64_t block_bytes, int64_t turns)
+      : weights_(weights),
+        block_bytes_(block_bytes),
+        step_(kLine * std::clamp<int64_t>(turns, 1, kTurns)) {}
+
+  void Fetch(int64_t block) const {
+    const uint8_t* p = weights_ + block * block_bytes_;
+    for (int64_t at = first_; at < block_bytes_; at += step_) __builtin_prefetch(p + at, 0, 2);
+  }
+  void EndTurn() { first_ += kLine; }
+  bool Done() const { return first_ >= step_; }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  const uint8_t* weights_;
+  int64_t block_bytes_;
+  int64_t first_ = 0;
+  int64_t step_;
+};
 
 // R rows of x against one group of a quantised layout. Few rows prefetch `kAhead` bytes ahead.
 template <typename S, int R, typename Tile, int64_t kAhead = kPrefetchBytes>
