@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -91,6 +92,34 @@ Json Value(const GgufFile& file, const GgufFile::Entry& entry) {
   }
 }
 
+// Lines of text, each with its label.
+using Line = std::function<void(std::string_view, const std::string&)>;
+
+void CheckText(const TensorCheck& check, const Line& line) {
+  line("values", fmt::format("{} tensors read, {} bytes: {}", check.tensors, check.bytes,
+                             check.not_finite.empty() ? "all finite" : "damaged"));
+  for (const TensorCheck::NotFinite& found : check.not_finite) {
+    line("not finite",
+         fmt::format("{}: {} value{}, the first at element {}", Printable(found.tensor),
+                     found.values, found.values == 1 ? "" : "s", found.first));
+  }
+  for (const std::string& name : check.zero) line("all zero", Printable(name));
+  for (const std::string& name : check.unread) line("not read", Printable(name));
+}
+
+Json CheckJson(const TensorCheck& check) {
+  Json not_finite = Json::array();
+  for (const TensorCheck::NotFinite& found : check.not_finite) {
+    not_finite.push_back(
+        {{"tensor", found.tensor}, {"values", found.values}, {"first", found.first}});
+  }
+  return {{"tensors", check.tensors},
+          {"bytes", check.bytes},
+          {"not_finite", std::move(not_finite)},
+          {"zero", check.zero},
+          {"unread", check.unread}};
+}
+
 }  // namespace
 
 absl::StatusOr<InspectedModel> OpenForInspection(const std::string& path) {
@@ -111,7 +140,7 @@ absl::StatusOr<InspectedModel> OpenForInspection(const std::string& path) {
 
 std::string InspectionText(const InspectedModel& model, bool everything) {
   std::string out = fmt::format("{}\n", model.path);
-  const auto line = [&out](std::string_view label, const std::string& text) {
+  const Line line = [&out](std::string_view label, const std::string& text) {
     out += fmt::format("  {:<14}{}\n", label, text);
   };
   const Totals totals = Sum(*model.tensors);
@@ -154,6 +183,7 @@ std::string InspectionText(const InspectedModel& model, bool everything) {
                                  Megabytes(need.kv), Megabytes(need.scratch)));
     }
   }
+  if (model.check.has_value()) CheckText(*model.check, line);
   if (!everything) return out;
   if (model.metadata != nullptr) {
     out += "metadata\n";
@@ -219,6 +249,7 @@ std::string InspectionJson(const InspectedModel& model) {
     }
     out["metadata"] = std::move(metadata);
   }
+  if (model.check.has_value()) out["check"] = CheckJson(*model.check);
   Json tensors = Json::array();
   for (const Tensor& tensor : model.tensors->tensors()) {
     tensors.push_back({{"name", tensor.name},

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "libs/model/memory.h"
 #include "libs/model/model_config.h"
 #include "libs/model/tensor_source.h"
+#include "services/weftctl/tensor_check.h"
 
 namespace weft::ctl {
 
@@ -20,6 +22,7 @@ struct InspectedModel {
   std::shared_ptr<const GgufFile> metadata;  // null for a Hugging Face folder
   std::shared_ptr<const TensorSource> tensors;
   absl::StatusOr<ModelConfig> config = absl::UnknownError("");  // why it cannot be run, if so
+  std::optional<TensorCheck> check;                             // when its values have been read
 };
 
 // A GGUF file (the first part of a split one) or a folder with config.json and safetensors.

@@ -99,13 +99,23 @@ struct InspectFlags {
   std::string model;
   bool all = false;
   bool json = false;
+  bool check = false;
+  int threads = 0;
 };
 
 absl::StatusOr<int> RunInspect(const InspectFlags& flags) {
-  WEFT_ASSIGN_OR_RETURN(const InspectedModel model, OpenForInspection(flags.model));
+  WEFT_ASSIGN_OR_RETURN(InspectedModel model, OpenForInspection(flags.model));
+  if (flags.check) {
+    ProgressBar bar;
+    model.check = CheckTensors(
+        *model.tensors,
+        {.threads = flags.threads, .progress = [&bar](double fraction, const std::string& name) {
+           bar.Show(fraction, Printable(name));
+         }});
+  }
   const std::string out = flags.json ? InspectionJson(model) : InspectionText(model, flags.all);
   std::fwrite(out.data(), 1, out.size(), stdout);
-  return 0;
+  return model.check.has_value() && !model.check->not_finite.empty() ? 1 : 0;
 }
 
 }  // namespace
@@ -137,6 +147,10 @@ void AddModelCommands(CLI::App& app, Commands& commands) {
       ->required();
   inspect->add_flag("--all", inspect_flags->all, "every metadata entry and tensor too");
   inspect->add_flag("--json", inspect_flags->json, "for programs, with everything");
+  inspect->add_flag("--check", inspect_flags->check,
+                    "read every value; exit code 1 where one is infinite or no number");
+  inspect->add_option("--threads", inspect_flags->threads, "of --check; 0: one a core")
+      ->check(CLI::Range(0, 1024));
   commands.push_back({inspect, [inspect_flags] { return RunInspect(*inspect_flags); }});
 }
 

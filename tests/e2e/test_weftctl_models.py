@@ -41,6 +41,23 @@ def test_a_quantised_model_runs_and_is_what_it_says(weftctl, tmp_path):
     assert said.strip()
 
 
+def test_inspect_reads_every_value(weftctl, tmp_path):
+    done = weftctl("inspect", model_path(), "--check")
+    assert "272 tensors read" in done.stdout and "all finite" in done.stdout
+    assert not any(c in done.stderr for c in "\r\x1b")  # not a terminal: no bar
+    damaged = tmp_path / "damaged.gguf"
+    data = bytearray(model_path().read_bytes())
+    data[-4:] = b"\x00\x00\x80\x7f"  # the last tensor is one of floats; here infinite
+    damaged.write_bytes(data)
+    done = weftctl("inspect", damaged, "--check", "--threads", 2, "--json", check=False)
+    assert done.returncode == 1 and done.stderr == ""
+    seen = json.loads(done.stdout)
+    last = seen["tensors"][-1]
+    assert last["type"] == "F32"
+    assert seen["check"]["not_finite"] == [
+        {"tensor": last["name"], "values": 1, "first": last["dims"][0] - 1}]
+
+
 def on_a_terminal(*arguments):
     """What a command writes to stderr when that is a terminal."""
     terminal, its_end = pty.openpty()
@@ -58,15 +75,20 @@ def on_a_terminal(*arguments):
     return shown.decode()
 
 
-def test_quantising_draws_a_bar_on_a_terminal_and_wipes_it(tmp_path):
-    shown = on_a_terminal("quantize", model_path(), tmp_path / "q.gguf", "--type", "Q8_0")
+@pytest.mark.parametrize("command, after", [
+    (("quantize", model_path(), "{out}", "--type", "Q8_0"), "quantised already"),
+    (("inspect", model_path(), "--check"), None),
+])
+def test_long_work_draws_a_bar_on_a_terminal_and_wipes_it(tmp_path, command, after):
+    shown = on_a_terminal(*(str(part).format(out=tmp_path / "q.gguf") for part in command))
     bars = re.findall(r"\r\x1b\[K\[(=* *)\] +(\d+) %  (\S+)", shown)
     assert bars and all(len(bar) == 30 for bar, _, _ in bars)
     percents = [int(percent) for _, percent, _ in bars]
     assert percents == sorted(percents) and percents[-1] <= 100
     assert all(name.endswith(".weight") for _, _, name in bars)
     wiped = shown.rindex("\r\x1b[K")
-    assert shown.index("quantised already") > wiped and "%" not in shown[wiped:]
+    assert "%" not in shown[wiped:]
+    assert after is None or shown.index(after) > wiped
 
 
 def test_an_interrupted_quantisation_leaves_nothing(tmp_path):

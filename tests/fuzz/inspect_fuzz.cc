@@ -21,6 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   model.metadata = *file;
   model.tensors = std::make_shared<weft::GgufSource>(*file, false);
   model.config = weft::ModelConfig::FromGguf(**file);
+  model.check = weft::ctl::CheckTensors(*model.tensors, {.threads = 1});
   const std::string text = weft::ctl::InspectionText(model, true);
   WEFT_CHECK(nlohmann::json::accept(nlohmann::json(text).dump()));  // dump refuses other than UTF-8
   for (size_t at = 0; at < text.size(); ++at) {
