@@ -25,6 +25,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -38,6 +39,10 @@ REPOSITORY = llama_cpp.REPOSITORY
 METRICS = ("prefill", "decode", "batch")
 RESULTS = os.path.join(REPOSITORY, "bench", "results")
 REPORT = os.path.join(REPOSITORY, "bench", "compare", "cpu.md")
+# Options in a result's command; --model by its file's name, --ik as DIR, other paths not at all.
+ALWAYS_NAMED = ("threads", "prefill", "decode", "sequences", "rounds")
+NAMED_UNLESS_DEFAULT = ("isa", "metrics", "context", "batch_decode", "repetitions", "peers", "ik_repack",
+                        "ik_build", "llama_plain_buffers", "name", "kernels", "mib")
 
 
 class Weft:
@@ -232,21 +237,31 @@ def measure_kernels(args):
         "variants": kernel_numbers.variants(args.bin, 1), "instructions": counts})
 
 
+def command_of(args):
+    """The command line that measures the same, without paths of this machine."""
+    words = ["python3", "bench/compare/run_cpu.py"]
+    if args.model is not None:
+        words += ["--model", os.path.basename(args.model)]
+    if args.ik and IkLlama.name in args.peers.split(","):
+        words += ["--ik", "DIR"]
+    for name in ALWAYS_NAMED + NAMED_UNLESS_DEFAULT:
+        value = getattr(args, name)
+        value = ",".join(value) if isinstance(value, list) else value
+        if name in NAMED_UNLESS_DEFAULT and value == args.defaults[name]:
+            continue
+        words.append("--" + name.replace("_", "-"))
+        if value is not True:
+            words.append(str(value))
+    return shlex.join(words)
+
+
 def measure_model(args):
     args.model = os.path.abspath(args.model)
     players = sides(args)
     name = args.name or os.path.basename(args.model).removesuffix(".gguf")
     print(f"{name}: {os.path.getsize(args.model) / 1e6:.0f} MB", flush=True)
     result = {
-        "command": f"python3 bench/compare/run_cpu.py --model {os.path.basename(args.model)}"
-                   f" --threads {args.threads} --prefill {args.prefill} --decode {args.decode}"
-                   f" --sequences {args.sequences} --rounds {args.rounds}"
-                   + (f" --isa {args.isa}" if args.isa else "")
-                   + (f" --metrics {','.join(args.metrics)}" if len(args.metrics) < 3 else "")
-                   + (f" --context {args.context}" if args.context else "")
-                   + (f" --batch-decode {args.batch_decode}" if args.batch_decode != 32 else "")
-                   + (f" --repetitions {args.repetitions}" if args.repetitions != 2 else "")
-                   + (" --llama-plain-buffers" if args.llama_plain_buffers else ""),
+        "command": command_of(args),
         "commit": llama_cpp.commit(),
         "model": os.path.basename(args.model),
         "file_bytes": os.path.getsize(args.model),
@@ -260,7 +275,7 @@ def measure_model(args):
     write_results(f"cpu_{name}.json", result)
 
 
-def main():
+def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default_model = os.environ.get("WEFT_MODEL")
     parser.add_argument("--model", default=default_model)
@@ -286,11 +301,16 @@ def main():
     parser.add_argument("--metrics", default=",".join(METRICS))
     parser.add_argument("--context", type=int, default=0, help="of Weft, beyond the model's own")
     parser.add_argument("--kernels", choices=("no", "also", "only"), default="also")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    args.defaults = {name: parser.get_default(name) for name in NAMED_UNLESS_DEFAULT}
     args.metrics = [m for m in METRICS if m in args.metrics.split(",")]
     if args.model is None and args.kernels != "only":
         parser.error("--model is missing")
+    return args
 
+
+def main():
+    args = parse()
     if args.kernels != "no":
         measure_kernels(args)
     if args.kernels != "only":
