@@ -63,7 +63,7 @@ def demangle(names):
     short = []
     for name in out:
         name = re.sub(r"^void ", "", name).replace("weft::gpu::", "")
-        name = re.sub(r"\(.*\)$", "", re.sub(r"\((?:int|bool|KvType)\)", "", name))
+        name = re.sub(r"\(.*\)$", "", re.sub(r"\((?:int|bool|KvType|Numerics)\)", "", name))
         short.append(name)
     return short
 

@@ -1,7 +1,10 @@
 #include "libs/model/expert_block.h"
 
-#include <algorithm>
 #include <array>
+#include <span>
+#include <string_view>
+
+#include "libs/ops/op_device.h"
 
 namespace weft {
 
@@ -20,36 +23,26 @@ uint64_t ExpertBlock::Reserve(int64_t rows) {
   const MoeConfig& moe = config_.moe;
   if (moe.experts == 0) return 0;
   const int64_t slots = rows * moe.used;
-  uint64_t bytes = ReserveFloats(probabilities_, rows * moe.experts);
-  bytes += ReserveFloats(slot_weights_, slots);
-  bytes += ReserveFloats(gate_, slots * moe.ffn);
-  bytes += ReserveFloats(up_, slots * moe.ffn);
-  bytes += ReserveFloats(down_, slots * config_.hidden);
-  for (std::vector<int32_t>* indices : {&chosen_, &place_, &row_at_}) {
-    indices->resize(std::max(indices->size(), static_cast<size_t>(slots)));
-    bytes += indices->size() * sizeof(int32_t);
+  constexpr std::string_view kName = "experts";
+  uint64_t bytes = probabilities_.Reserve(rows * moe.experts, kName, context_);
+  bytes += slot_weights_.Reserve(slots, kName, context_);
+  for (StepBuffer<float>* inner : {&gate_, &up_}) {
+    bytes += inner->Reserve(slots * moe.ffn, kName, context_);
   }
-  first_.resize(static_cast<size_t>(moe.experts) + 1);
+  bytes += down_.Reserve(slots * config_.hidden, kName, context_);
+  for (StepBuffer<int32_t>* indices : {&chosen_, &place_, &row_at_}) {
+    bytes += indices->Reserve(slots, kName, context_);
+  }
+  bytes += first_.Reserve(moe.experts + 1, kName, context_);
+  if (context_.device != nullptr) {
+    const uint64_t tiles = context_.device->ExpertTileBytes(slots, moe.experts);
+    tiles_.Reserve(static_cast<int64_t>(tiles), kName, context_);
+  }
   for (ActivationBuffer* buffer : {&gathered_, &gated_}) {
     buffer->Reserve(slots, context_);
     bytes += buffer->bytes();
   }
   return bytes;
-}
-
-// A counting sort of the slots, which keeps rows in order.
-void ExpertBlock::SortByExpert(int64_t rows) {
-  const int32_t used = config_.moe.used;
-  const auto slots = static_cast<size_t>(rows * used);
-  std::fill(first_.begin(), first_.end(), 0);
-  for (size_t slot = 0; slot < slots; ++slot) ++first_[static_cast<size_t>(chosen_[slot]) + 1];
-  for (size_t e = 1; e < first_.size(); ++e) first_[e] += first_[e - 1];
-  std::vector<int32_t> next = first_;
-  for (size_t slot = 0; slot < slots; ++slot) {
-    const int32_t place = next[static_cast<size_t>(chosen_[slot])]++;
-    place_[slot] = place;
-    row_at_[static_cast<size_t>(place)] = static_cast<int32_t>(slot) / used;
-  }
 }
 
 void ExpertBlock::Run(const ExpertWeights& weights, const Activations& input, int64_t rows,
@@ -71,11 +64,20 @@ void ExpertBlock::Run(const ExpertWeights& weights, const Activations& input, in
               .chosen = chosen_.data(),
               .weights = slot_weights_.data()},
              context_);
-  SortByExpert(rows);
-  ops_.gather({input, std::span(row_at_).first(static_cast<size_t>(slots)), gathered_.view(slots)},
-              context_);
+  ops_.permute({.chosen = chosen_.data(),
+                .rows = rows,
+                .used = moe.used,
+                .experts = moe.experts,
+                .place = place_.data(),
+                .row_at = row_at_.data(),
+                .first = first_.data(),
+                .tiles = tiles_.data()},
+               context_);
+  const std::span row_at(row_at_.data(), static_cast<size_t>(slots));
+  const std::span first(first_.data(), static_cast<size_t>(moe.experts) + 1);
+  ops_.gather({input, row_at, gathered_.view(slots)}, context_);
   const std::array<Output, 2> inner = {{{weights.gate, gate_.data()}, {weights.up, up_.data()}}};
-  ops_.expert_linear({gathered_.view(slots), first_, inner}, context_);
+  ops_.expert_linear({gathered_.view(slots), first, inner, slots, tiles_.data()}, context_);
   ops_.activate({.kind = config_.activation,
                  .gate = gate_.data(),
                  .up = up_.data(),
@@ -83,7 +85,7 @@ void ExpertBlock::Run(const ExpertWeights& weights, const Activations& input, in
                  .out = gated_.view(slots)},
                 context_);
   const std::array<Output, 1> down = {{{weights.down, down_.data()}}};
-  ops_.expert_linear({gated_.view(slots), first_, down}, context_);
+  ops_.expert_linear({gated_.view(slots), first, down, slots, tiles_.data()}, context_);
   ops_.combine({.x = down_.data(),
                 .place = place_.data(),
                 .weights = slot_weights_.data(),

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "libs/model/activation_buffer.h"
 #include "libs/model/model_config.h"
+#include "libs/model/step_buffer.h"
 #include "libs/model/weights.h"
 #include "libs/ops/op_table.h"
 
@@ -29,23 +29,22 @@ class ExpertBlock {
            float* out);
 
  private:
-  void SortByExpert(int64_t rows);
-
   const ModelConfig& config_;
   const OpTable& ops_;
   OpContext& context_;
 
   // A slot is one of a row's choices; a place is where it is computed.
-  std::vector<float> probabilities_;  // [rows, experts]
-  std::vector<float> slot_weights_;   // [slots]
-  std::vector<int32_t> chosen_;       // [slots]
-  std::vector<int32_t> place_;        // [slots]
-  std::vector<int32_t> row_at_;       // [places]
-  std::vector<int32_t> first_;        // [experts + 1]: an expert's places
-  ActivationBuffer gathered_;         // [places, hidden]
-  std::vector<float> gate_, up_;      // [places, moe.ffn]
-  ActivationBuffer gated_;            // [places, moe.ffn]
-  std::vector<float> down_;           // [places, hidden]
+  StepBuffer<float> probabilities_;  // [rows, experts]
+  StepBuffer<float> slot_weights_;   // [slots]
+  StepBuffer<int32_t> chosen_;       // [slots]
+  StepBuffer<int32_t> place_;        // [slots]
+  StepBuffer<int32_t> row_at_;       // [places]
+  StepBuffer<int32_t> first_;        // [experts + 1]: an expert's places
+  StepBuffer<uint8_t> tiles_;        // only on a device: what it makes of them
+  ActivationBuffer gathered_;        // [places, hidden]
+  StepBuffer<float> gate_, up_;      // [places, moe.ffn]
+  ActivationBuffer gated_;           // [places, moe.ffn]
+  StepBuffer<float> down_;           // [places, hidden]
 };
 
 }  // namespace weft

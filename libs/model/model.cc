@@ -272,14 +272,15 @@ absl::StatusOr<uint8_t*> Model::State::TakePages(uint64_t bytes) {
 }
 
 absl::Status Model::State::LoadOnDevice(const WeightSource& source) {
-  if (config.moe.experts > 0 || config.mla.kv_lora > 0) {
-    return Unimplemented("{} ({}) on {}",
-                         config.moe.experts > 0 ? "a mixture of experts" : "latent attention",
-                         config.architecture, isa);
+  if (config.mla.kv_lora > 0) {
+    return Unimplemented("latent attention ({}) on {}", config.architecture, isa);
   }
   context.device = device.get();
-  WEFT_RETURN_IF_ERROR(
-      device->SetShape({.kv = shape, .heads = config.heads, .hidden = config.hidden}));
+  WEFT_RETURN_IF_ERROR(device->SetShape({.kv = shape,
+                                         .heads = config.heads,
+                                         .hidden = config.hidden,
+                                         .experts = config.moe.experts,
+                                         .expert_groups = config.moe.groups}));
   device->PlanWeights();
   WEFT_RETURN_IF_ERROR(
       LoadWeights({source.tensors, nullptr, nullptr}, config, *table, context).status());

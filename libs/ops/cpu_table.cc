@@ -459,6 +459,7 @@ const OpTable& CpuOps() {
       .gated_linear = GatedLinear,
       .scale_and_cap = ScaleAndCap,
       .route = Route,
+      .permute = PermuteSlots,
       .gather = Gather,
       .expert_linear = ExpertLinear,
       .combine = Combine,

@@ -51,4 +51,17 @@ void ChooseExperts(const RouteArgs& args, int64_t row) {
   for (int32_t k = 0; k < args.used; ++k) weights[k] *= factor;
 }
 
+void PermuteSlots(const PermuteArgs& args, OpContext&) {
+  const int64_t slots = args.rows * args.used;
+  std::fill_n(args.first, args.experts + 1, 0);
+  for (int64_t slot = 0; slot < slots; ++slot) ++args.first[args.chosen[slot] + 1];
+  for (int32_t e = 0; e < args.experts; ++e) args.first[e + 1] += args.first[e];
+  std::vector<int32_t> next(args.first, args.first + args.experts);
+  for (int64_t slot = 0; slot < slots; ++slot) {
+    const int32_t place = next[static_cast<size_t>(args.chosen[slot])]++;
+    args.place[slot] = place;
+    args.row_at[place] = static_cast<int32_t>(slot) / args.used;
+  }
+}
+
 }  // namespace weft

@@ -1,5 +1,5 @@
-// The choice of experts from their probabilities, which both op tables share: comparisons and sums
-// in one order, so that it has the same bits everywhere.
+// The choice of experts from their probabilities, which the host's op tables share: comparisons and
+// sums in one order, so that it has the same bits everywhere.
 #pragma once
 
 #include "libs/ops/op_table.h"
@@ -8,5 +8,8 @@ namespace weft {
 
 // Fills row `row` of args.chosen and args.weights; args.logits holds probabilities.
 void ChooseExperts(const RouteArgs& args, int64_t row);
+
+// The op permute: a counting sort.
+void PermuteSlots(const PermuteArgs& args, OpContext& context);
 
 }  // namespace weft

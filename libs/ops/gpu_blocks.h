@@ -11,6 +11,7 @@
 #pragma once
 
 #include "libs/device/kernel.h"
+#include "libs/device/ptx.h"
 
 namespace weft::gpu {
 
@@ -29,6 +30,7 @@ WEFT_DEVICE uint32_t LoadEven32(SharedPtr<const uint8_t> p) {
 WEFT_DEVICE float LoadHalf(SharedPtr<const uint8_t> p) { return ToFloat(Half{Load16(p)}); }
 
 constexpr uint32_t kBf16Bias128 = 0x43004300u;
+constexpr uint32_t kOnes = 0x3f803f80u;  // bf16 pair
 
 // Four bytes' low nibbles, bytes 0 and 2 in one pair, 1 and 3 in the other.
 WEFT_DEVICE void NibblePairs(uint32_t bytes, uint32_t (&c)[2]) {
@@ -163,6 +165,57 @@ struct BlocksQ6_K {
     const float first = d * static_cast<float>(static_cast<int8_t>(both & 0xffu));
     const float second = d * static_cast<float>(static_cast<int8_t>(both >> 8));
     return {{first, second}, {-160.0f * first, -160.0f * second}};
+  }
+};
+
+// x[row][k] on, four elements, as mma's b registers of gpu_blocks.h's order; zero beyond the rows.
+WEFT_DEVICE uint2 XQuad(GlobalPtr<const uint16_t> x, bool there) {
+  return there ? PtrCast<const uint2>(x)[0] : make_uint2(0, 0);
+}
+WEFT_DEVICE void XPair(uint2 quad, uint32_t (&b)[2]) {
+  b[0] = __byte_perm(quad.x, quad.y, 0x5410);
+  b[1] = __byte_perm(quad.x, quad.y, 0x7632);
+}
+
+// How slices of successive outputs lie in shared memory.
+template <typename F>
+struct Staging {
+  static constexpr int kBytes = F::kSlice / F::kBlock * F::kBytes;  // of one output's slice
+  // Copies are of 16 bytes, in pairs of a whole sector; a slice may begin and end inside one.
+  static constexpr int kChunks = (kBytes + 31 + 31) / 32 * 2;
+  // An odd number of 16 bytes: eight outputs' words lie in different banks.
+  static constexpr int kPitch = (kChunks % 2 == 1 ? kChunks : kChunks + 1) * 16;
+};
+
+// Slices of the outputs from `first` on, of a matrix whose first row is at `weights`.
+template <typename F>
+struct SliceSource {
+  using S = Staging<F>;
+  GlobalPtr<const uint8_t> weights;
+  int64_t first;
+  int64_t outputs;
+  int64_t row_bytes;
+
+  // Where a slice lies; of the last output where there is no such one. In shared memory it begins
+  // at Offset % 32 of its row.
+  WEFT_DEVICE int64_t Offset(int output, int slice) const {
+    const int64_t n = first + output < outputs ? first + output : outputs - 1;
+    return n * row_bytes + static_cast<int64_t>(slice) * S::kBytes;
+  }
+  // Begins to copy a slice of kOutputs outputs, as one of kThreads threads.
+  template <int kOutputs, int kThreads>
+  WEFT_DEVICE void Copy(int slice, SharedPtr<uint8_t> to, int thread) const {
+    const int64_t end = outputs * row_bytes;
+    for (int i = thread; i < kOutputs * S::kChunks; i += kThreads) {
+      const int output = i / S::kChunks;
+      const int chunk = i % S::kChunks;
+      const int64_t from = Offset(output, slice) / 32 * 32 + 16 * chunk;
+      const int64_t row_end = Offset(output, 0) + row_bytes;
+      const int64_t needed = Offset(output, slice) + S::kBytes;
+      if (from >= needed || from >= row_end) continue;
+      const int bytes = end - from < 16 ? static_cast<int>(end - from) : 16;
+      CopyAsyncZeroFill<16>(to + output * S::kPitch + 16 * chunk, weights + from, bytes);
+    }
   }
 };
 

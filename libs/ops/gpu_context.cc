@@ -6,6 +6,7 @@
 
 #include "libs/base/status.h"
 #include "libs/ops/embed_gpu.h"
+#include "libs/ops/expert_gpu.h"
 #include "libs/ops/gpu_status.h"
 #include "libs/ops/gpu_table.h"
 #include "libs/ops/norm_gpu.h"
@@ -58,8 +59,9 @@ class GpuContext::Packer {
   uint64_t bytes_ = 0;
 };
 
-absl::StatusOr<std::shared_ptr<GpuContext>> GpuContext::Create(std::unique_ptr<Device> device) {
-  std::shared_ptr<GpuContext> context(new GpuContext(std::move(device)));
+absl::StatusOr<std::shared_ptr<GpuContext>> GpuContext::Create(std::unique_ptr<Device> device,
+                                                               gpu::Numerics numerics) {
+  std::shared_ptr<GpuContext> context(new GpuContext(std::move(device), numerics));
   WEFT_ASSIGN_OR_RETURN(context->stream_, MakeStream(*context->device_));
   return context;
 }
@@ -88,6 +90,11 @@ absl::Status GpuContext::SetShape(const OpDeviceShape& shape) {
   if (shape.hidden % 4 != 0 || shape.hidden > gpu::kMaxNormWidth) {
     return Unimplemented("a hidden size of {} on {}: expected a multiple of 4 up to {}",
                          shape.hidden, device_->info().name, gpu::kMaxNormWidth);
+  }
+  if (shape.experts > gpu::kMostExperts || shape.expert_groups > gpu::kMostExpertGroups) {
+    return Unimplemented("{} experts in {} groups on {}: expected at most {} in {}", shape.experts,
+                         shape.expert_groups, device_->info().name, gpu::kMostExperts,
+                         gpu::kMostExpertGroups);
   }
   attention_.heads = shape.heads;
   attention_.kv_heads = kv.kv_heads;
@@ -208,6 +215,12 @@ absl::Status GpuContext::PlanSteps(const StepLimits& limits) {
   partial_ = steps_->Plan("partial attention",
                           chunks == 1 ? 0 : std::min(rows, sequences) * chunks * floats * 4);
   return absl::OkStatus();
+}
+
+uint64_t GpuContext::ExpertTileBytes(int64_t slots, int32_t experts) const {
+  // Smaller steps may have more tiles for fewer slots, never more than slots.
+  const int64_t tiles = std::min(slots, slots / gpu::ExpertTileRows(0, experts) + experts);
+  return static_cast<uint64_t>(tiles) * sizeof(gpu::ExpertTile);
 }
 
 absl::Status GpuContext::TakeSteps(uint64_t reserve) {

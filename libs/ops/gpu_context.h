@@ -22,13 +22,15 @@
 #include "libs/device/device_arena.h"
 #include "libs/ops/attention_gpu.h"
 #include "libs/ops/gpu_launch.h"
+#include "libs/ops/matmul_tiled_gpu.h"
 #include "libs/ops/op_device.h"
 
 namespace weft {
 
 class GpuContext final : public OpDevice {
  public:
-  static absl::StatusOr<std::shared_ptr<GpuContext>> Create(std::unique_ptr<Device> device);
+  static absl::StatusOr<std::shared_ptr<GpuContext>> Create(
+      std::unique_ptr<Device> device, gpu::Numerics numerics = gpu::Numerics::kExact);
   ~GpuContext() override;
 
   const OpTable& table() const override;
@@ -43,6 +45,7 @@ class GpuContext final : public OpDevice {
   absl::Status PlanSteps(const StepLimits& limits) override;
   DeviceArena& step_memory() override { return *steps_; }
   absl::Status TakeSteps(uint64_t reserve) override;
+  uint64_t ExpertTileBytes(int64_t slots, int32_t experts) const override;
   absl::Status BeginStep(const StepInputs& inputs) override;
   absl::Status Read(const float* from, std::span<float> to) override;
   absl::Status EndStep() override;
@@ -63,6 +66,7 @@ class GpuContext final : public OpDevice {
   // Keeps the first error of a step.
   void Note(const gpu::LaunchResult& result);
   void* stream() const { return stream_.get(); }
+  gpu::Numerics numerics() const { return numerics_; }
 
  private:
   // Of a matrix: where it is on the host, its type on the device, and the bytes it has there.
@@ -82,14 +86,15 @@ class GpuContext final : public OpDevice {
   };
   class Packer;
 
-  explicit GpuContext(std::unique_ptr<Device> device)
-      : device_(std::move(device)), weights_(*device_) {}
+  GpuContext(std::unique_ptr<Device> device, gpu::Numerics numerics)
+      : device_(std::move(device)), numerics_(numerics), weights_(*device_) {}
   absl::Status Upload(const void* from, uint64_t bytes, DeviceArena::Slice to);
   const void* Find(const void* host) const;
   void PlanAttention(const StepInputs& in);
   void Note(const absl::Status& status);
 
   const std::unique_ptr<Device> device_;
+  const gpu::Numerics numerics_;
   Stream stream_;
   absl::Status error_;
   bool in_step_ = false;

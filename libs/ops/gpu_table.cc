@@ -3,8 +3,10 @@
 #include "libs/base/status.h"
 #include "libs/ops/activate_gpu.h"
 #include "libs/ops/embed_gpu.h"
+#include "libs/ops/expert_gpu.h"
 #include "libs/ops/gpu_context.h"
 #include "libs/ops/matmul_gpu.h"
+#include "libs/ops/matmul_tiled_gpu.h"
 #include "libs/ops/norm_gpu.h"
 #include "libs/ops/rope_cache_gpu.h"
 
@@ -58,21 +60,34 @@ void AddNorm(const AddNormArgs& args, OpContext& context) {
                         gpu.stream()));
 }
 
+gpu::SkinnyParams ProductOf(const Weight& weight, const Activations& input, int64_t rows,
+                            const float* bias, float* out) {
+  return {.weights = weight.raw,
+          .x = input.bf16,
+          .bias = bias,
+          .out = out,
+          .outputs = weight.rows,
+          .cols = weight.cols,
+          .row_bytes = static_cast<int64_t>(*BytesFor(weight.type, weight.cols)),
+          .rows = static_cast<int32_t>(rows)};
+}
+
+// Few rows are bound by reading the weights, many by multiplying.
+constexpr int64_t kSkinnyRows = 16;
+
+void Multiply(const Weight& weight, const gpu::SkinnyParams& params, GpuContext& gpu) {
+  const int64_t together = params.experts.tiles == nullptr ? params.rows : params.experts.tile_rows;
+  gpu.Note(together <= kSkinnyRows
+               ? gpu::SkinnyMatmul(weight.type, params, gpu.stream())
+               : gpu::TiledMatmul(weight.type, gpu.numerics(), params, gpu.stream()));
+}
+
 void Linear(const LinearArgs& args, OpContext& context) {
   GpuContext& gpu = Gpu(context);
   for (const LinearArgs::Output& output : args.outputs) {
-    const Weight& weight = *output.weight;
-    gpu.Note(
-        gpu::SkinnyMatmul(weight.type,
-                          {.weights = weight.raw,
-                           .x = args.input.bf16,
-                           .bias = gpu.Copy(output.bias),
-                           .out = output.out,
-                           .outputs = weight.rows,
-                           .cols = weight.cols,
-                           .row_bytes = static_cast<int64_t>(*BytesFor(weight.type, weight.cols)),
-                           .rows = static_cast<int32_t>(args.rows)},
-                          gpu.stream()));
+    Multiply(*output.weight,
+             ProductOf(*output.weight, args.input, args.rows, gpu.Copy(output.bias), output.out),
+             gpu);
   }
 }
 
@@ -140,6 +155,78 @@ void GatedLinear(const GatedLinearArgs& args, OpContext& context) {
   Activate({args.kind, gated ? args.gate.out : nullptr, args.up.out, args.rows, args.out}, context);
 }
 
+void Route(const RouteArgs& args, OpContext& context) {
+  GpuContext& gpu = Gpu(context);
+  gpu.Note(gpu::RouteExperts({.logits = args.logits,
+                              .chosen = args.chosen,
+                              .weights = args.weights,
+                              .rows = static_cast<int32_t>(args.rows),
+                              .experts = args.experts,
+                              .used = args.used,
+                              .groups = args.groups,
+                              .groups_used = args.groups_used,
+                              .normalise = args.normalise ? 1 : 0,
+                              .scale = args.scale,
+                              .scoring = args.scoring},
+                             gpu.stream()));
+}
+
+void Permute(const PermuteArgs& args, OpContext& context) {
+  GpuContext& gpu = Gpu(context);
+  const int64_t slots = args.rows * args.used;
+  gpu.Note(gpu::PermuteExperts(
+      {.chosen = args.chosen,
+       .place = args.place,
+       .row_at = args.row_at,
+       .first = args.first,
+       .tiles = static_cast<gpu::ExpertTile*>(args.tiles),
+       .slots = static_cast<int32_t>(slots),
+       .used = args.used,
+       .experts = args.experts,
+       .tile_count = static_cast<int32_t>(gpu::MostExpertTiles(slots, args.experts)),
+       .tile_rows = gpu::ExpertTileRows(slots, args.experts)},
+      gpu.stream()));
+}
+
+void Gather(const GatherArgs& args, OpContext& context) {
+  GpuContext& gpu = Gpu(context);
+  gpu.Note(gpu::GatherRows({.x = args.in.bf16,
+                            .row_at = args.rows.data(),
+                            .out = args.out.bf16,
+                            .rows = static_cast<int32_t>(args.rows.size()),
+                            .width = static_cast<int32_t>(args.out.width)},
+                           gpu.stream()));
+}
+
+void ExpertLinear(const ExpertLinearArgs& args, OpContext& context) {
+  GpuContext& gpu = Gpu(context);
+  const auto experts = static_cast<int64_t>(args.first.size()) - 1;
+  for (const ExpertLinearArgs::Output& output : args.outputs) {
+    const Weight& first = output.experts.front();
+    gpu::SkinnyParams params = ProductOf(first, args.input, args.places, nullptr, output.out);
+    params.experts = {.tiles = static_cast<const gpu::ExpertTile*>(args.tiles),
+                      .count = static_cast<int32_t>(gpu::MostExpertTiles(args.places, experts)),
+                      .tile_rows = gpu::ExpertTileRows(args.places, experts),
+                      // They were planned one after the other, each of the same size.
+                      .bytes = experts > 1 ? output.experts[1].raw - first.raw : 0};
+    WEFT_CHECK(output.experts.back().raw == first.raw + (experts - 1) * params.experts.bytes);
+    Multiply(first, params, gpu);
+  }
+}
+
+void Combine(const CombineArgs& args, OpContext& context) {
+  GpuContext& gpu = Gpu(context);
+  gpu.Note(gpu::CombineExperts({.x = args.x,
+                                .place = args.place,
+                                .weights = args.weights,
+                                .base = args.base,
+                                .out = args.out,
+                                .rows = static_cast<int32_t>(args.rows),
+                                .used = args.used,
+                                .width = static_cast<int32_t>(args.width)},
+                               gpu.stream()));
+}
+
 }  // namespace
 
 const OpTable& GpuOps() {
@@ -156,10 +243,11 @@ const OpTable& GpuOps() {
       .activate = Activate,
       .gated_linear = GatedLinear,
       .scale_and_cap = ScaleAndCap,
-      .route = nullptr,
-      .gather = nullptr,
-      .expert_linear = nullptr,
-      .combine = nullptr,
+      .route = Route,
+      .permute = Permute,
+      .gather = Gather,
+      .expert_linear = ExpertLinear,
+      .combine = Combine,
   };
   return kTable;
 }

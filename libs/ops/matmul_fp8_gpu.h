@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "libs/ops/gpu_launch.h"
+#include "libs/ops/matmul_gpu.h"
 
 namespace weft::gpu {
 
@@ -28,6 +29,7 @@ struct SkinnyFp8Params {
   int64_t outputs = 0;
   int64_t cols = 0;  // a multiple of 16
   int32_t rows = 0;
+  ExpertTiles experts = {};  // their scales follow at the same distance as their weights
 };
 
 LaunchResult SkinnyFp8(const SkinnyFp8Params& params, void* stream);

@@ -20,27 +20,7 @@
 
 namespace weft::gpu {
 
-constexpr int kStages = 3;               // copies in flight of a warp
-constexpr uint32_t kOnes = 0x3f803f80u;  // bf16 pair
-
-// x[row][k] on, four elements, as mma's b registers of gpu_blocks.h's order; zero beyond the rows.
-WEFT_DEVICE uint2 XQuad(GlobalPtr<const uint16_t> x, bool there) {
-  return there ? PtrCast<const uint2>(x)[0] : make_uint2(0, 0);
-}
-WEFT_DEVICE void XPair(uint2 quad, uint32_t (&b)[2]) {
-  b[0] = __byte_perm(quad.x, quad.y, 0x5410);
-  b[1] = __byte_perm(quad.x, quad.y, 0x7632);
-}
-
-template <typename F>
-struct Staging {
-  static constexpr int kBytes = F::kSlice / F::kBlock * F::kBytes;  // of one output's slice
-  // Copies are of 16 bytes, in pairs of a whole sector; a slice may begin and end inside one.
-  static constexpr int kChunks = (kBytes + 31 + 31) / 32 * 2;
-  // An odd number of 16 bytes: eight outputs' words lie in different banks.
-  static constexpr int kPitch = (kChunks % 2 == 1 ? kChunks : kChunks + 1) * 16;
-  static constexpr int kStageBytes = kTile * kPitch;
-};
+constexpr int kStages = 3;  // copies in flight of a warp
 
 // Weights of blocks. Each warp copies its own slices to shared memory, three ahead.
 template <typename F, int kColumns>
@@ -53,32 +33,16 @@ void SkinnyBlocksKernel(const SkinnyParams p) {
   const int g = lane / 4;
   const int t = lane % 4;
   const int64_t first_output = static_cast<int64_t>(blockIdx.x) * kTile;
-  const GlobalPtr<const uint8_t> weights(p.weights);
+  const SkinnyRows rows = RowsOfBlock<kColumns * kColumn>(p);
+  if (rows.first == rows.end) return;
+  const GlobalPtr<const uint8_t> weights = GlobalPtr<const uint8_t>(p.weights) + rows.expert_at;
   const GlobalPtr<const uint16_t> x(p.x);
-  const SharedPtr<uint8_t> own = shared + WarpId() * kStages * S::kStageBytes;
+  constexpr int kStageBytes = kTile * S::kPitch;
+  const SharedPtr<uint8_t> own = shared + WarpId() * kStages * kStageBytes;
   const int slices = static_cast<int>((p.cols + F::kSlice - 1) / F::kSlice);
-  const int64_t end = p.outputs * p.row_bytes;
-
-  // Where a slice of the tile's output lies.
-  const auto offset_of = [&](int output, int slice) {
-    const int64_t last = p.outputs - 1;
-    const int64_t n = first_output + output < last ? first_output + output : last;
-    return n * p.row_bytes + static_cast<int64_t>(slice) * S::kBytes;
-  };
+  const SliceSource<F> source{weights, first_output, p.outputs, p.row_bytes};
   const auto copy = [&](int slice, int stage) {
-    if (slice < slices) {
-      for (int i = lane; i < kTile * S::kChunks; i += kWarp) {
-        const int output = i / S::kChunks;
-        const int chunk = i % S::kChunks;
-        const int64_t from = offset_of(output, slice) / 32 * 32 + 16 * chunk;
-        const int64_t row_end = offset_of(output, 0) + p.row_bytes;
-        const int64_t needed = offset_of(output, slice) + S::kBytes;
-        if (from >= needed || from >= row_end) continue;
-        const int bytes = end - from < 16 ? static_cast<int>(end - from) : 16;
-        CopyAsyncZeroFill<16>(own + stage * S::kStageBytes + output * S::kPitch + 16 * chunk,
-                              weights + from, bytes);
-      }
-    }
+    if (slice < slices) source.template Copy<kTile, kWarp>(slice, own + stage * kStageBytes, lane);
     CopyAsyncCommit();
   };
 
@@ -93,12 +57,12 @@ void SkinnyBlocksKernel(const SkinnyParams p) {
     uint2 quads[kColumns][kGroups][2];
 #pragma unroll
     for (int j = 0; j < kColumns; ++j) {
-      const int row = (static_cast<int>(blockIdx.y) * kColumns + j) * kColumn + g;
+      const int row = rows.first + j * kColumn + g;
       const GlobalPtr<const uint16_t> at =
           x + static_cast<int64_t>(row) * p.cols + slice * F::kSlice + 4 * t;
 #pragma unroll
       for (int i = 0; i < kGroups; ++i) {
-        const bool there = row < p.rows && i < groups;
+        const bool there = row < rows.end && i < groups;
         quads[j][i][0] = XQuad(at + 32 * i, there);
         quads[j][i][1] = XQuad(at + 32 * i + 16, there);
       }
@@ -106,11 +70,11 @@ void SkinnyBlocksKernel(const SkinnyParams p) {
     copy(slice + (kStages - 1) * kMatmulWarps, (stage + kStages - 1) % kStages);
     CopyAsyncWait<kStages - 1>();
     __syncwarp();
-    const SharedPtr<const uint8_t> tile = own + stage * S::kStageBytes;
+    const SharedPtr<const uint8_t> tile = own + stage * kStageBytes;
     const SharedPtr<const uint8_t> low =
-        tile + g * S::kPitch + static_cast<int>(offset_of(g, slice) % 32);
+        tile + g * S::kPitch + static_cast<int>(source.Offset(g, slice) % 32);
     const SharedPtr<const uint8_t> high =
-        tile + (g + 8) * S::kPitch + static_cast<int>(offset_of(g + 8, slice) % 32);
+        tile + (g + 8) * S::kPitch + static_cast<int>(source.Offset(g + 8, slice) % 32);
 #pragma unroll
     for (int i = 0; i < kGroups; ++i) {
       if (i >= groups) break;
@@ -149,7 +113,7 @@ void SkinnyBlocksKernel(const SkinnyParams p) {
   }
   CopyAsyncWait<0>();
   __syncthreads();  // before the warps' sums take the place of the stages
-  StoreTile<kColumns>(p, sums, PtrCast<float>(shared));
+  StoreTile<kColumns>(p, rows, sums, PtrCast<float>(shared));
 }
 
 // Weights of bf16, from memory to registers: a lane's 16 bytes are eight successive columns, four
@@ -164,8 +128,10 @@ void SkinnyBf16Kernel(const SkinnyParams p) {
   const int t = Lane() % 4;
   const int64_t first_output = static_cast<int64_t>(blockIdx.x) * kTile;
   const int64_t last = p.outputs - 1;
+  const SkinnyRows rows = RowsOfBlock<kColumns * kColumn>(p);
+  if (rows.first == rows.end) return;
   const GlobalPtr<const uint16_t> weights =
-      PtrCast<const uint16_t>(GlobalPtr<const uint8_t>(p.weights));
+      PtrCast<const uint16_t>(GlobalPtr<const uint8_t>(p.weights) + rows.expert_at);
   const auto row_of = [&](int64_t n) { return weights + (n < last ? n : last) * p.cols + 8 * t; };
   const GlobalPtr<const uint16_t> low = row_of(first_output + g);
   const GlobalPtr<const uint16_t> high = row_of(first_output + g + 8);
@@ -183,8 +149,8 @@ void SkinnyBf16Kernel(const SkinnyParams p) {
       d[i] = there ? PtrCast<const uint4>(high + at)[0] : zero;
 #pragma unroll
       for (int j = 0; j < kColumns; ++j) {
-        const int row = (static_cast<int>(blockIdx.y) * kColumns + j) * kColumn + g;
-        v[j][i] = there && row < p.rows
+        const int row = rows.first + j * kColumn + g;
+        v[j][i] = there && row < rows.end
                       ? PtrCast<const uint4>(x + static_cast<int64_t>(row) * p.cols + at + 8 * t)[0]
                       : zero;
       }
@@ -202,14 +168,14 @@ void SkinnyBf16Kernel(const SkinnyParams p) {
       }
     }
   }
-  StoreTile<kColumns>(p, sums, PtrCast<float>(shared));
+  StoreTile<kColumns>(p, rows, sums, PtrCast<float>(shared));
 }
 
 namespace {
 
 template <typename F, int kColumns>
 LaunchResult Blocks(const SkinnyParams& p, void* stream, const char* name) {
-  constexpr uint32_t kStaged = kMatmulWarps * kStages * Staging<F>::kStageBytes;
+  constexpr uint32_t kStaged = kMatmulWarps * kStages * kTile * Staging<F>::kPitch;
   constexpr uint32_t kBytes = kStaged > PartsBytes<kColumns>() ? kStaged : PartsBytes<kColumns>();
   return Run(SkinnyBlocksKernel<F, kColumns>, Shape<kColumns>(p, kBytes, name), stream, p);
 }
@@ -254,7 +220,8 @@ bool CanMultiply(DType type) {
 LaunchResult SkinnyMatmul(DType type, const SkinnyParams& p, void* stream) {
   if (p.rows == 0 || p.outputs == 0) return {};
   if (p.cols % 32 != 0) return {.error = "cols", .kernel = "skinny_matmul"};
-  return p.rows <= kColumn ? Dispatch<1>(type, p, stream) : Dispatch<2>(type, p, stream);
+  if (p.experts.tile_rows > 2 * kColumn) return {.error = "tile_rows", .kernel = "skinny_matmul"};
+  return FewRows(p) ? Dispatch<1>(type, p, stream) : Dispatch<2>(type, p, stream);
 }
 
 }  // namespace weft::gpu

@@ -13,6 +13,9 @@
 // slice reads again, from L2: 12 to 20 % more sectors than bytes for Q4_0, Q8_0, Q4_K and Q6_K;
 // none for Q4_1 and bf16.
 //
+// A mixture of experts is the same product: rows are sorted by expert (expert_gpu.h), and a block
+// takes a tile of rows of one expert with that expert's weights.
+//
 // Bytes: outputs * row_bytes + blocks * x + rows * outputs * 4; x (2 bytes an element) is read once
 // per block and comes from L2.
 #pragma once
@@ -24,6 +27,20 @@
 
 namespace weft::gpu {
 
+// Successive rows of one expert; none: nothing to do.
+struct alignas(16) ExpertTile {
+  int32_t expert = 0;
+  int32_t first = 0;
+  int32_t rows = 0;
+  int32_t unused = 0;
+};
+struct ExpertTiles {
+  const ExpertTile* tiles = nullptr;  // [count]; null: one matrix for all rows
+  int32_t count = 0;
+  int32_t tile_rows = 0;  // the most of a tile: 16 for SkinnyMatmul
+  int64_t bytes = 0;      // from one expert's weights to the next's: a multiple of 16
+};
+
 struct SkinnyParams {
   const uint8_t* weights = nullptr;  // [outputs][row_bytes], 16-byte aligned
   const uint16_t* x = nullptr;       // bf16 [rows, cols], 16-byte aligned
@@ -33,6 +50,7 @@ struct SkinnyParams {
   int64_t cols = 0;  // a multiple of the type's block; of 32 for bf16
   int64_t row_bytes = 0;
   int32_t rows = 0;
+  ExpertTiles experts = {};
 };
 
 // Types that SkinnyMatmul reads: BF16 Q4_0 Q4_1 Q8_0 Q4_K Q6_K.

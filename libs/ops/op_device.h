@@ -24,6 +24,8 @@ struct OpDeviceShape {
   KvShape kv;  // block_tokens is not known yet
   int32_t heads = 0;
   int32_t hidden = 0;
+  int32_t experts = 0;  // 0: none
+  int32_t expert_groups = 1;
 };
 
 // The largest step.
@@ -70,6 +72,8 @@ class OpDevice {
   virtual absl::Status PlanSteps(const StepLimits& limits) = 0;
   virtual DeviceArena& step_memory() = 0;
   virtual absl::Status TakeSteps(uint64_t reserve) = 0;
+  // Of PermuteArgs::tiles.
+  virtual uint64_t ExpertTileBytes(int64_t slots, int32_t experts) const = 0;
 
   // Before the first op of a step, which is within the limits.
   virtual absl::Status BeginStep(const StepInputs& inputs) = 0;

@@ -237,6 +237,19 @@ struct RouteArgs {
   float* weights = nullptr;   // [rows, used]
 };
 
+// Sorts the slots by expert, rows in order: place[slot] is where a slot is computed, row_at[place]
+// its row, and expert e has the places [first[e], first[e + 1]).
+struct PermuteArgs {
+  const int32_t* chosen = nullptr;  // [rows, used]
+  int64_t rows = 0;
+  int32_t used = 0;
+  int32_t experts = 0;
+  int32_t* place = nullptr;   // [rows, used]
+  int32_t* row_at = nullptr;  // [rows * used]
+  int32_t* first = nullptr;   // [experts + 1]
+  void* tiles = nullptr;      // gpu table only: OpDevice::ExpertTileBytes
+};
+
 // out.row(i) = in.row(rows[i]), quantised form included.
 struct GatherArgs {
   Activations in;
@@ -253,6 +266,8 @@ struct ExpertLinearArgs {
   Activations input;
   std::span<const int32_t> first;  // [experts + 1]
   std::span<const Output> outputs;
+  int64_t places = 0;           // first's last, which the gpu table cannot read
+  const void* tiles = nullptr;  // PermuteArgs::tiles
 };
 
 // out[r] = base[r] (0 when null) + sum over k of weights[r][k] * x[place[r][k]], k ascending: one
@@ -285,6 +300,7 @@ struct OpTable {
   void (*gated_linear)(const GatedLinearArgs& args, OpContext& context);
   void (*scale_and_cap)(const ScaleAndCapArgs& args, OpContext& context);
   void (*route)(const RouteArgs& args, OpContext& context);
+  void (*permute)(const PermuteArgs& args, OpContext& context);
   void (*gather)(const GatherArgs& args, OpContext& context);
   void (*expert_linear)(const ExpertLinearArgs& args, OpContext& context);
   void (*combine)(const CombineArgs& args, OpContext& context);

@@ -317,6 +317,7 @@ const OpTable& RefOps() {
       .gated_linear = GatedLinear,
       .scale_and_cap = ScaleAndCap,
       .route = Route,
+      .permute = PermuteSlots,
       .gather = Gather,
       .expert_linear = ExpertLinear,
       .combine = Combine,

@@ -1,4 +1,4 @@
-// Every dense family on the gpu op table, its kernels run by the emulator (or, from tests/gpu, a
+// Every family on the gpu op table, its kernels run by the emulator (or, from tests/gpu, a
 // GPU).
 #include <algorithm>
 #include <cmath>
@@ -13,25 +13,29 @@ using test::LogitsInChunks;
 using test::OnGpu;
 using test::SameBits;
 
-// The families that the table has ops for; not those with experts or latent attention.
-constexpr const char* kDenseFamilies[] = {
-    "llama3",     "llama_bias",  "llama_dynamic", "mistral",         "qwen2",
-    "qwen3",      "gemma2",      "gemma3_text",   "gemma3_pattern",  "starcoder2",
-    "granite",    "gpt_bigcode", "smollm3",       "smollm3_pattern", "phi3_long",
-    "phi3_short", "fp8_block",   "fp8_tensor",    "gpt_bigcode_wide"};
+// The families that the table has ops for; not those with latent attention.
+constexpr const char* kGpuFamilies[] = {
+    "llama3",     "llama_bias",  "llama_dynamic", "mistral",          "qwen2",
+    "qwen3",      "gemma2",      "gemma3_text",   "gemma3_pattern",   "starcoder2",
+    "granite",    "gpt_bigcode", "smollm3",       "smollm3_pattern",  "phi3_long",
+    "phi3_short", "fp8_block",   "fp8_tensor",    "gpt_bigcode_wide", "mixtral",
+    "qwen3_moe"};
 
 // Largest error of a logit, of its row's largest. Activations are rounded to bf16 (2^-9), and so
 // are the weights of fp32 checkpoints; random networks cancel none of it.
 constexpr double kGpuError = 0.08;
 // Mean divergence from the oracle.
 constexpr double kGpuMeanKl = 0.002;
+// Where two experts of a row are nearly equal, rounding chooses: of random routers, at most this
+// share of rows goes another way, by as much as it wants.
+constexpr double kReroutedRows = 0.125;
+constexpr double kGpuMeanKlOfExperts = 0.02;
 // Longer than the families' windows.
 constexpr size_t kFamilyTokens = 40;
 
-TEST_CASE("Every dense family on the GPU's kernels computes what the oracle does",
+TEST_CASE("Every family on the GPU's kernels computes what the oracle does",
           "[gpu][model][families]") {
-  const std::string name =
-      GENERATE(from_range(std::begin(kDenseFamilies), std::end(kDenseFamilies)));
+  const std::string name = GENERATE(from_range(std::begin(kGpuFamilies), std::end(kGpuFamilies)));
   CAPTURE(name);
   const auto gpu = test::LoadModel(test::FamilyFolder(name), OnGpu());
   const auto ref = test::LoadModel(test::FamilyFolder(name), test::Ref());
@@ -41,11 +45,15 @@ TEST_CASE("Every dense family on the GPU's kernels computes what the oracle does
   const std::vector<float> expected = LogitsInChunks(*ref, tokens, tokens.size(), 64);
   const std::vector<float> found = LogitsInChunks(*gpu, tokens, tokens.size(), 64);
   REQUIRE(found.size() == expected.size());
-  double largest = 0;
+  const bool experts = ref->config().moe.experts > 0;
+  size_t rerouted = 0;
   for (size_t row = 0; row < found.size(); row += vocab) {
     const auto wanted = expected.begin() + static_cast<int64_t>(row);
     const double error = test::RowError(&expected[row], &found[row], vocab);
-    largest = std::max(largest, error);
+    if (error > kGpuError) {
+      ++rerouted;
+      continue;
+    }
     // The same greedy token wherever the oracle's best is not within the error of another.
     const auto best = std::max_element(wanted, wanted + static_cast<int64_t>(vocab)) - wanted;
     const auto own = found.begin() + static_cast<int64_t>(row);
@@ -54,8 +62,9 @@ TEST_CASE("Every dense family on the GPU's kernels computes what the oracle does
     for (size_t i = 0; i < vocab; ++i) scale = std::max<double>(scale, std::abs(wanted[i]));
     CHECK(wanted[best] - wanted[chosen] <= 2 * kGpuError * scale);
   }
-  CHECK(largest <= kGpuError);
-  CHECK(test::MeanKl(expected, found, vocab) <= kGpuMeanKl);
+  CHECK(static_cast<double>(rerouted) <=
+        (experts ? kReroutedRows : 0) * static_cast<double>(tokens.size()));
+  CHECK(test::MeanKl(expected, found, vocab) <= (experts ? kGpuMeanKlOfExperts : kGpuMeanKl));
   CHECK(SameBits(LogitsInChunks(*gpu, tokens, 13, 32), found));
 }
 

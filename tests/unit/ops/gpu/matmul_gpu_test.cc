@@ -1,5 +1,6 @@
 #include "libs/ops/matmul_gpu.h"
 
+#include "libs/ops/matmul_tiled_gpu.h"
 #include "tests/unit/ops/gpu/rig.h"
 
 namespace weft {
@@ -34,6 +35,28 @@ struct Product {
                                .row_bytes = static_cast<int64_t>(*BytesFor(w.type, w.cols)),
                                .rows = static_cast<int32_t>(rows)},
                               rig.stream()));
+    return rig.Get(out);
+  }
+
+  // The same by the kernels of many rows.
+  std::vector<float> Tiled(size_t rows, gpu::Numerics numerics, double coalesced = 0) {
+    const Weight& w = weight.weight;
+    const auto bytes = rig.Put(weight.bytes);
+    const auto gpu_x =
+        rig.Put(std::vector<uint16_t>(x.begin(), x.begin() + static_cast<int64_t>(rows) * w.cols));
+    const auto gpu_bias = rig.Put(bias);
+    const auto out = rig.Room<float>(rows * static_cast<size_t>(w.rows));
+    rig.Run(gpu::TiledMatmul(w.type, numerics,
+                             {.weights = bytes.get(),
+                              .x = gpu_x.get(),
+                              .bias = gpu_bias.get(),
+                              .out = out.get(),
+                              .outputs = w.rows,
+                              .cols = w.cols,
+                              .row_bytes = static_cast<int64_t>(*BytesFor(w.type, w.cols)),
+                              .rows = static_cast<int32_t>(rows)},
+                             rig.stream()));
+    if (coalesced > 0) test::RequireCost(coalesced);
     return rig.Get(out);
   }
 
@@ -80,6 +103,32 @@ TEST_CASE("A row's product has the same bits in every batch", "[gpu][matmul]") {
   }
 }
 
+// Columns in more than one round of all chains, the last slice not whole.
+int64_t ManyColumns(DType type) {
+  const int64_t block = std::max<int64_t>(32, BlockSize(type));
+  const int64_t slice = type == DType::kBF16 || type == DType::kQ8_0 ? 128 : 256;
+  return 9 * slice + (block < slice ? block : 0);
+}
+
+TEST_CASE("Products of many rows have the bits of the skinny ones", "[gpu][matmul][tiled]") {
+  for (const DType type : kTypes) {
+    const size_t rows = type == DType::kBF16 ? 70 : 21;
+    INFO(Name(type));
+    Product product(type, 37, ManyColumns(type), rows);
+    const std::vector<float> expected = product.OnGpu(rows);
+    REQUIRE(test::SameBits(product.Tiled(rows, gpu::Numerics::kExact), expected));
+    REQUIRE(test::RelativeError(product.Tiled(rows, gpu::Numerics::kFast), expected) < 3e-3);
+  }
+}
+
+TEST_CASE("Products of many rows cover every tile of outputs and rows", "[gpu][matmul][tiled]") {
+  for (const auto& [type, rows] : {std::pair{DType::kBF16, 130}, {DType::kQ4_1, 66}}) {
+    Product product(type, 141, 64, static_cast<size_t>(rows));
+    const auto n = static_cast<size_t>(rows);
+    REQUIRE(test::SameBits(product.Tiled(n, gpu::Numerics::kExact), product.OnGpu(n)));
+  }
+}
+
 // Of the sectors read, the share that was needed: see matmul_gpu.h.
 double LeastCoalescing(DType type) {
   switch (type) {
@@ -99,6 +148,8 @@ TEST_CASE("Weights are read in whole sectors and without bank conflicts", "[gpu]
     Product product(type, 32, 4096, 1);
     (void)product.OnGpu(1);
     test::RequireCost(LeastCoalescing(type));
+    Product many(type, 64, 4096, 32);
+    (void)many.Tiled(32, gpu::Numerics::kExact, LeastCoalescing(type));
   }
 }
 
