@@ -4,48 +4,9 @@
 #include "libs/store/postgres_connection.h"
 #include "libs/store/postgres_database.h"
 #include "libs/store/sqlite_database.h"
+#include "libs/store/text.h"
 
 namespace weft::store {
-namespace {
-
-// RFC 3629: no overlong forms, no surrogates, nothing beyond U+10FFFF; and no NUL, which
-// PostgreSQL's text cannot hold.
-bool IsStorableText(std::string_view text) {
-  size_t i = 0;
-  const auto continuation = [&](size_t at, unsigned low = 0x80, unsigned high = 0xbf) {
-    if (at >= text.size()) return false;
-    const auto c = static_cast<unsigned char>(text[at]);
-    return c >= low && c <= high;
-  };
-  while (i < text.size()) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    if (c == 0) return false;
-    if (c < 0x80) {
-      i += 1;
-    } else if (c >= 0xc2 && c <= 0xdf) {
-      if (!continuation(i + 1)) return false;
-      i += 2;
-    } else if (c >= 0xe0 && c <= 0xef) {
-      if (!continuation(i + 1, c == 0xe0 ? 0xa0 : 0x80, c == 0xed ? 0x9f : 0xbf) ||
-          !continuation(i + 2)) {
-        return false;
-      }
-      i += 3;
-    } else if (c >= 0xf0 && c <= 0xf4) {
-      if (!continuation(i + 1, c == 0xf0 ? 0x90 : 0x80, c == 0xf4 ? 0x8f : 0xbf) ||
-          !continuation(i + 2) || !continuation(i + 3)) {
-        return false;
-      }
-      i += 4;
-    } else {
-      return false;
-    }
-  }
-  return true;
-}
-
-}  // namespace
-
 absl::StatusOr<Result> Session::Run(std::string_view sql, const Values& parameters) {
   for (const Value& value : parameters) {
     const auto* text = std::get_if<std::string>(&value.variant());

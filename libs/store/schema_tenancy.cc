@@ -34,18 +34,23 @@ CREATE TABLE projects (
 CREATE TABLE users (
   id            TEXT PRIMARY KEY,
   tenant        TEXT NOT NULL REFERENCES tenants (name),
-  username      TEXT NOT NULL UNIQUE,
+  username      TEXT NOT NULL,
   email         TEXT NOT NULL DEFAULT '',
   display_name  TEXT NOT NULL DEFAULT '',
+  project       TEXT NOT NULL DEFAULT '',
+  role          TEXT NOT NULL DEFAULT 'developer',
+  models        TEXT NOT NULL DEFAULT '[]',
+  requests_per_minute {int} NOT NULL DEFAULT 60,
   password_hash TEXT NOT NULL DEFAULT '',
+  tokens_from   {int} NOT NULL DEFAULT 0,
   issuer        TEXT NOT NULL DEFAULT '',
   subject       TEXT NOT NULL DEFAULT '',
   status        TEXT NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'disabled')),
   created_at    {int} NOT NULL,
   updated_at    {int} NOT NULL,
-  last_login_at {int} NOT NULL DEFAULT 0
+  last_login_at {int} NOT NULL DEFAULT 0,
+  UNIQUE (tenant, username)
 ){strict};
-CREATE INDEX users_by_tenant ON users (tenant, username);
 CREATE UNIQUE INDEX users_by_subject ON users (issuer, subject) WHERE issuer <> '';
 
 CREATE TABLE roles (
@@ -53,22 +58,26 @@ CREATE TABLE roles (
   name        TEXT NOT NULL,
   description TEXT NOT NULL DEFAULT '',
   permissions TEXT NOT NULL DEFAULT '[]',
+  models      TEXT NOT NULL DEFAULT '[]',
   created_at  {int} NOT NULL,
   updated_at  {int} NOT NULL,
   PRIMARY KEY (tenant, name)
 ){strict};
 
 CREATE TABLE role_bindings (
+  id           TEXT PRIMARY KEY,
   tenant       TEXT NOT NULL REFERENCES tenants (name),
   subject_kind TEXT NOT NULL CHECK (subject_kind IN ('user', 'key', 'group')),
   subject_id   TEXT NOT NULL,
   role         TEXT NOT NULL,
   project      TEXT NOT NULL DEFAULT '',
   created_at   {int} NOT NULL,
-  PRIMARY KEY (tenant, subject_kind, subject_id, role, project)
+  updated_at   {int} NOT NULL,
+  UNIQUE (tenant, subject_kind, subject_id, role, project)
 ){strict};
 
 CREATE TABLE quotas (
+  id           TEXT PRIMARY KEY,
   tenant       TEXT NOT NULL REFERENCES tenants (name),
   subject_kind TEXT NOT NULL CHECK (subject_kind IN ('tenant', 'project', 'user', 'key', 'model')),
   subject_id   TEXT NOT NULL DEFAULT '',
@@ -76,8 +85,9 @@ CREATE TABLE quotas (
   period       TEXT NOT NULL CHECK (period IN ('day', 'month')),
   soft_limit   {int} NOT NULL DEFAULT 0,
   hard_limit   {int} NOT NULL DEFAULT 0,
+  created_at   {int} NOT NULL,
   updated_at   {int} NOT NULL,
-  PRIMARY KEY (tenant, subject_kind, subject_id, metric, period)
+  UNIQUE (tenant, subject_kind, subject_id, metric, period)
 ){strict};
 
 CREATE TABLE usage_records (
@@ -87,6 +97,7 @@ CREATE TABLE usage_records (
   user_id              TEXT NOT NULL DEFAULT '',
   key_id               TEXT NOT NULL DEFAULT '',
   model                TEXT NOT NULL,
+  model_version        TEXT NOT NULL DEFAULT '',
   request_id           TEXT NOT NULL DEFAULT '',
   endpoint             TEXT NOT NULL DEFAULT '',
   outcome              TEXT NOT NULL DEFAULT 'ok',
@@ -165,6 +176,7 @@ CREATE TABLE settings (
   tenant     TEXT NOT NULL,
   name       TEXT NOT NULL,
   value      TEXT NOT NULL,
+  created_at {int} NOT NULL,
   updated_at {int} NOT NULL,
   PRIMARY KEY (tenant, name)
 ){strict};
