@@ -28,8 +28,8 @@ gpu-single.yaml`. A key that does not exist or a value of another type is refuse
 
 Models are never inside an image: each pool names a volume that holds them (`workers.NAME.model.volume`).
 API keys are hashes in a Secret that every gateway reads when it starts: change the Secret, then
-`kubectl rollout restart deployment/weft-gateway`. Keys that are made over the API live in one gateway's own database and
-end with its pod, so make them only where one gateway runs with `gateway.persistence`.
+`kubectl rollout restart deployment/weft-gateway`. Keys that are made over the API live in the gateways' database: a
+PostgreSQL that all share ([databases.md](../../docs/deploy/databases.md)), or else one gateway's own file that ends with its pod.
 
 The services read certificates when they start. When cert-manager renews them, restart the workloads before the old
 ones end (`tls.mesh.certManager.renewBefore` is the time there is).

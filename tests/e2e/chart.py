@@ -69,8 +69,16 @@ def of_kind(docs: list[dict], *kinds: str) -> list[dict]:
     return [d for d in docs if d["kind"] in kinds]
 
 
-def workloads(docs: list[dict]) -> list[dict]:
+MESH = ("gateway", "scheduler", "worker", "scanner", "collector")
+
+
+def all_workloads(docs: list[dict]) -> list[dict]:
     return of_kind(docs, "Deployment", "StatefulSet")
+
+
+def workloads(docs: list[dict]) -> list[dict]:
+    """Weft's own services, without the data stores."""
+    return [d for d in all_workloads(docs) if component(d) in MESH]
 
 
 def component(doc: dict) -> str:
@@ -120,5 +128,18 @@ OVERLAYS = {
     "IPv6 and more config": "{network: {listenHost: '[::]'}, scheduler: {config: {queue_capacity: 1000000}}, "
                             "gateway: {config: {cors: {allowed_origins: ['https://a.example']}}}, "
                             "telemetry: {traces: {queue_spans: 1000000}}}",
+    "trial stores": "{redis: {enabled: true}, postgresql: {enabled: true}}",
+    "trial stores without volumes, pooled": "{redis: {enabled: true, persistence: {enabled: false}}, pgbouncer: {enabled: true}, "
+        "postgresql: {enabled: true, persistence: {enabled: false}, tolerations: [{operator: Exists}]}}",
+    "stores of others": "{database: {existingSecret: db, caSecret: db-ca}, redis: {existingSecret: r, urlKey: u, caSecret: r-ca}, "
+        "externalSecrets: [{name: db, remoteKey: weft/db}], keys: {existingSecret: k, externalSecret: {enabled: true, "
+        "remoteKey: weft/k, store: {name: s}}}, networkPolicy: {dataDestination: [{to: [{ipBlock: {cidr: 10.9.0.0/16}}], "
+        "ports: [{port: 5432}, {port: 6379}]}]}}",
+    "PgBouncer before others": "{database: {existingSecret: db}, pgbouncer: {enabled: true, existingSecret: p, "
+        "upstream: {host: pg.example, port: 6432, database: w}}}",
+    "CloudNativePG": "{cloudnativepg: {enabled: true, backup: {destinationPath: 's3://b/w'}}, pgbouncer: {enabled: true}}",
+    "CloudNativePG recovered": "cloudnativepg: {enabled: true, instances: 1, backup: {destinationPath: 's3://b/w', "
+        "endpointURL: 'https://s3.example', existingSecret: s, serverName: second}, "
+        "recovery: {enabled: true, serverName: weft-postgres, targetTime: '2030-01-31T12:00:00Z'}}",
 }
 MATRIX = [(name, overlay) for name in VALUES for overlay in OVERLAYS]

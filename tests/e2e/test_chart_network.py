@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from chart import MATRIX, OVERLAYS, component, config, container, of_kind, render, workloads
+from chart import MATRIX, OVERLAYS, all_workloads, component, config, container, of_kind, render, workloads
 
 pytestmark = pytest.mark.timeout(900)  # as in test_chart.py
 
-MESH = ("gateway", "scheduler", "worker", "scanner", "collector", "test")
+PODS = ("gateway", "scheduler", "worker", "scanner", "collector", "test", "redis", "postgresql", "pgbouncer")
 
 
 def matches(selector: dict, labels: dict) -> bool:
@@ -16,7 +16,7 @@ def matches(selector: dict, labels: dict) -> bool:
 
 
 def pods_of(docs: list[dict]) -> dict[str, dict]:
-    pods = {component(w): w["spec"]["template"]["metadata"]["labels"] for w in workloads(docs)}
+    pods = {component(w): w["spec"]["template"]["metadata"]["labels"] for w in all_workloads(docs)}
     pods["test"] = next(d for d in docs if d["kind"] == "Pod")["metadata"]["labels"]
     return pods
 
@@ -58,8 +58,18 @@ def needed(docs: list[dict]) -> set[tuple[str, str, int]]:
         for target in filter(None, targets):
             name, port = re.fullmatch(r"dns:///([^:]+):(\d+)", target).groups()
             # [pod.]RELEASE-COMPONENT[-POOL].NAMESPACE…
-            other = next(c for c in MESH if f"-{c}" in name)
+            other = next(c for c in PODS if f"-{c}" in name)
             edges.add((own, other, int(port)))
+    # The stores' URLs are in Secrets; only those of the release are here to be read.
+    for secret in of_kind(docs, "Secret"):
+        if url := secret["stringData"].get("url"):
+            host, port = re.fullmatch(r"[a-z]+://[^@]*@([^/:]+):(\d+)/.*", url).groups()
+            edges.add(("gateway", next(c for c in PODS if host.split(".")[0].endswith(f"-{c}")), int(port)))
+    if "pgbouncer" in {component(w) for w in all_workloads(docs)}:
+        edges.add(("gateway", "pgbouncer", 5432))
+    for one in of_kind(docs, "ConfigMap"):
+        for _, port in re.findall(r"host=\S+-postgresql\.(\S+) port=(\d+)", one["data"].get("pgbouncer.ini", "")):
+            edges.add(("pgbouncer", "postgresql", int(port)))
     return edges
 
 
@@ -108,3 +118,18 @@ def test_only_prometheus_reads_metrics_and_only_named_clients_reach_the_gateway(
     everybody = render("prod", extra="networkPolicy: {clients: []}")
     gateway = next(p for p in of_kind(everybody, "NetworkPolicy") if p["metadata"]["name"] == "weft-gateway")
     assert {"ports": [{"port": 8080, "protocol": "TCP"}, {"port": 8081, "protocol": "TCP"}]} in gateway["spec"]["ingress"]
+
+
+def egress_of(docs: list[dict], own: str) -> list[dict]:
+    return next(p for p in of_kind(docs, "NetworkPolicy") if component(p) == own)["spec"]["egress"]
+
+
+def test_gateways_reach_a_cloudnativepg_cluster_or_its_pooler_and_stores_outside():
+    pooled = egress_of(render("dev", extra=OVERLAYS["CloudNativePG"]), "gateway")
+    direct = egress_of(render("dev", extra=OVERLAYS["CloudNativePG recovered"]), "gateway")
+    for rules, label in ((pooled, {"cnpg.io/poolerName": "weft-postgres-pooler"}), (direct, {"cnpg.io/cluster": "weft-postgres"})):
+        assert {"to": [{"podSelector": {"matchLabels": label}}], "ports": [{"port": 5432, "protocol": "TCP"}]} in rules
+    outside = render("dev", extra=OVERLAYS["stores of others"])
+    rule = {"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}], "ports": [{"port": 5432}, {"port": 6379}]}
+    assert rule in egress_of(outside, "gateway")
+    assert rule not in egress_of(outside, "worker")

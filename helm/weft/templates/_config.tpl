@@ -54,8 +54,11 @@ server_name: {{ .name }}
   "scheduler" (join "," $schedulers)
   "scanner" ""
   "scanner_on_failure" .Values.gateway.scannerOnFailure
-  "database" "/var/lib/weft/gateway.db"
   "drain_timeout" (printf "%vs" .Values.gateway.drainSeconds) -}}
+{{- /* The URL of a server has a password: it comes by the environment, from a Secret. */ -}}
+{{- if not (include "weft.database" .) -}}
+{{- $_ := set $own "database" "/var/lib/weft/gateway.db" -}}
+{{- end -}}
 {{- if .Values.keys.existingSecret -}}
 {{- $_ := set $own "keys_file" (printf "/etc/weft-keys/%s" .Values.keys.file) -}}
 {{- else -}}
