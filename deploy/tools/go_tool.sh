@@ -5,14 +5,16 @@
 # Needs the network once; Go comes from ensure_go.sh.
 set -euo pipefail
 
-name=${1:?go_tool: a tool, of: actionlint, cosign, gitleaks, grype}
+name=${1:?go_tool: a tool, of: actionlint, cosign, gitleaks, grype, kubeconform, tofu}
 folder=${2:-}
 case $name in
   actionlint) module=github.com/rhysd/actionlint version=v1.7.12 package=./cmd/actionlint ;;
   cosign) module=github.com/sigstore/cosign/v3 version=v3.1.3 package=./cmd/cosign ;;
   gitleaks) module=github.com/zricethezav/gitleaks/v8 version=v8.30.1 package=. ;;
   grype) module=github.com/anchore/grype version=v0.121.2 package=./cmd/grype ;;
-  *) echo "go_tool: '$name' is none of actionlint, cosign, gitleaks, grype" >&2; exit 2 ;;
+  kubeconform) module=github.com/yannh/kubeconform version=v0.8.0 package=./cmd/kubeconform ;;
+  tofu) module=github.com/opentofu/opentofu version=v1.12.6 package=./cmd/tofu ;;
+  *) echo "go_tool: '$name' is none of actionlint, cosign, gitleaks, grype, kubeconform, tofu" >&2; exit 2 ;;
 esac
 
 cache=${WEFT_CACHE:-$HOME/.cache/weft}/go-tools

@@ -88,3 +88,22 @@ def test_the_package_installs_serves_and_goes(package):
     if done.returncode == 77:
         pytest.skip(done.stderr)
     assert done.returncode == 0 and "is fine on" in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_kubeconform_finds_every_combination_of_the_chart_strictly_valid(tmp_path):
+    """The real kubeconform, offline: Kubernetes' schemas from the Python package that the fast tests use, and the custom
+    resources' from tests/data/crds."""
+    import kubernetes_validate
+    from chart import MATRIX, OVERLAYS, render_text
+    kubeconform = run(ROOT / "deploy/tools/go_tool.sh", "kubeconform").stdout.strip()
+    schemas = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    newest = sorted(schemas.glob("v1.34.*-local-strict"))[-1]
+    for i, (values, overlay) in enumerate(MATRIX):
+        (tmp_path / f"{i:03}-{values}.yaml").write_text(render_text((values,), OVERLAYS[overlay]))
+    check = [kubeconform, "-strict", "-summary", "-kubernetes-version", "1.34.0",
+             "-schema-location", f"{newest}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json",
+             "-schema-location", f"{ROOT}/tests/data/crds/{{{{.ResourceKind}}}}_{{{{.Group}}}}_{{{{.ResourceAPIVersion}}}}.json"]
+    done = run(*check, tmp_path)
+    assert done.returncode == 0 and "Skipped: 0" in done.stdout, done.stdout[-4000:] + done.stderr
+    (tmp_path / "wrong.yaml").write_text("{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {prots: []}}")
+    assert run(*check, tmp_path / "wrong.yaml").returncode == 1
