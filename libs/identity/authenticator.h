@@ -18,15 +18,25 @@ struct Credentials {
   std::string_view method = {};         // for schemes that sign the request
   std::string_view path = {};
   std::string_view remote_address = {};
+  std::string_view cookie = {};      // the whole Cookie header
+  std::string_view csrf_token = {};  // X-CSRF-Token
+
+  // Whether anything was presented that could be good or bad.
+  bool empty() const { return authorization.empty() && api_key.empty() && cookie.empty(); }
 };
+
+// "Bearer X" gives X; the scheme's name has no case (RFC 9110 section 11.1). Empty for others.
+std::string_view BearerToken(std::string_view authorization);
 
 // Thread safe. May read a database row, blocks for nothing longer.
 class Authenticator {
  public:
   virtual ~Authenticator() = default;
 
-  // nullptr: these credentials are not of this scheme (or there are none). UNAUTHENTICATED: they
-  // are, and they are not good; the message does not say which part was wrong.
+  // PERMISSION_DENIED: it is known who asks, but not that they want it (a session without its token
+  // against forgery). nullptr: these credentials are not of this scheme (or there are none).
+  // UNAUTHENTICATED: they are, and they are not good; the message does not say which part was
+  // wrong.
   virtual absl::StatusOr<PrincipalPtr> Authenticate(const Credentials& credentials) = 0;
 };
 

@@ -87,9 +87,7 @@ absl::StatusOr<store::KeyRecord> ReadKey(const json& key) {
   WEFT_RETURN_IF_ERROR(ReadText(key, "name", fields.name));
   WEFT_RETURN_IF_ERROR(ReadText(key, "tenant", fields.tenant));
   WEFT_RETURN_IF_ERROR(ReadText(key, "role", record.role));
-  if (!ParseRole(record.role, fields.role)) {
-    return InvalidArgument("role: must be admin or developer, not '{}'", record.role);
-  }
+  fields.role = record.role;
   const json& rate = key.at("requests_per_minute");
   if (!rate.is_number_unsigned() || rate.get<uint64_t>() > std::numeric_limits<uint32_t>::max()) {
     return InvalidArgument("requests_per_minute: must be 1 to 1000000");

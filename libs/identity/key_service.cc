@@ -34,38 +34,6 @@ absl::Status CheckNewKey(const NewKey& key, int64_t now) {
   return absl::OkStatus();
 }
 
-// "Bearer X" gives X; the scheme's name has no case (RFC 9110 section 11.1).
-std::string_view BearerToken(std::string_view authorization) {
-  constexpr std::string_view kScheme = "bearer ";
-  if (authorization.size() <= kScheme.size()) return {};
-  for (size_t i = 0; i < kScheme.size(); ++i) {
-    const char c = authorization[i];
-    if ((c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c) != kScheme[i]) return {};
-  }
-  authorization.remove_prefix(kScheme.size());
-  while (!authorization.empty() && authorization.front() == ' ') authorization.remove_prefix(1);
-  return authorization;
-}
-
-// The store's answer, or none, as the caches keep it.
-absl::StatusOr<PrincipalPtr> MakePrincipal(const store::KeyRecord& record) {
-  auto principal = std::make_shared<Principal>();
-  principal->key_id = record.id;
-  principal->name = record.name;
-  principal->tenant = record.tenant;
-  principal->requests_per_minute = record.requests_per_minute;
-  if (!ParseRole(record.role, principal->role)) {
-    return Internal("key {} has the unknown role '{}'", record.id, record.role);
-  }
-  if (!record.max_priority.empty()) {
-    principal->max_priority = 0;
-    if (!ParsePriority(record.max_priority, *principal->max_priority)) {
-      return Internal("key {} has the unknown priority '{}'", record.id, record.max_priority);
-    }
-  }
-  return principal;
-}
-
 }  // namespace
 
 absl::Status CheckKeyFields(const NewKey& key) {
@@ -76,6 +44,9 @@ absl::Status CheckKeyFields(const NewKey& key) {
   if (!IsTenantName(key.tenant)) {
     return WithField(InvalidArgument("tenant: must be 1 to 100 letters, digits, '.', '_' or '-'"),
                      "tenant");
+  }
+  if (const auto roles = ParseRoles(key.role); !roles.ok()) {
+    return WithField(roles.status(), "role");
   }
   if (key.requests_per_minute < 1 || key.requests_per_minute > 1'000'000) {
     return WithField(InvalidArgument("requests_per_minute: must be 1 to 1000000, not {}",
@@ -97,7 +68,7 @@ KeyService::KeyService(std::unique_ptr<store::KeyStore> store, KeyServiceOptions
     auto principal = MakePrincipal(record);
     if (!principal.ok()) continue;  // ReadKeyFile has refused such roles
     auto entry = std::make_shared<Entry>();
-    entry->principal = *std::move(principal);
+    entry->principal = std::make_shared<const Principal>(*std::move(principal));
     entry->record = std::move(record);
     declared_.emplace(entry->record.id, std::move(entry));
   }
@@ -162,7 +133,7 @@ absl::StatusOr<CreatedKey> MakeKey(const NewKey& key, std::string_view pepper, i
   created.record.id = text.id;
   created.record.name = key.name;
   created.record.tenant = key.tenant;
-  created.record.role = RoleName(key.role);
+  created.record.role = key.role;
   created.record.salt = NewSalt();
   created.record.secret_hash = HashApiKey(text.text, created.record.salt, pepper);
   created.record.requests_per_minute = key.requests_per_minute;
@@ -173,7 +144,28 @@ absl::StatusOr<CreatedKey> MakeKey(const NewKey& key, std::string_view pepper, i
   return created;
 }
 
+absl::StatusOr<Principal> KeyService::Preview(const NewKey& key) const {
+  WEFT_RETURN_IF_ERROR(CheckKeyFields(key));
+  WEFT_ASSIGN_OR_RETURN(const std::vector<std::string> roles, ParseRoles(key.role));
+  for (const std::string& role : roles) {
+    WEFT_ASSIGN_OR_RETURN(const RoleGrantPtr grant, options_.roles->Find(key.tenant, role));
+    if (!grant) return WithField(InvalidArgument("role: there is no '{}'", role), "role");
+  }
+  store::KeyRecord record;
+  record.name = key.name;
+  record.tenant = key.tenant;
+  record.role = key.role;
+  return MakePrincipal(record);
+}
+
+absl::StatusOr<std::optional<store::KeyRecord>> KeyService::Find(std::string_view id) {
+  WEFT_ASSIGN_OR_RETURN(const EntryPtr entry, Look(id));
+  if (!entry) return std::optional<store::KeyRecord>();
+  return std::optional<store::KeyRecord>(entry->record);
+}
+
 absl::StatusOr<CreatedKey> KeyService::Create(const NewKey& key) {
+  WEFT_RETURN_IF_ERROR(Preview(key).status());
   WEFT_ASSIGN_OR_RETURN(CreatedKey created,
                         MakeKey(key, options_.pepper, UnixSeconds(clock_.Wall())));
   WEFT_RETURN_IF_ERROR(store_->Insert(created.record));
@@ -214,6 +206,25 @@ absl::Status KeyService::store_status() const {
   return store_status_;
 }
 
+absl::StatusOr<Principal> KeyService::MakePrincipal(const store::KeyRecord& record) const {
+  Principal principal;
+  principal.key_id = record.id;
+  principal.subject = "key:" + record.id;
+  principal.name = record.name;
+  principal.tenant = record.tenant;
+  principal.requests_per_minute = record.requests_per_minute;
+  auto roles = ParseRoles(record.role);
+  if (!roles.ok()) return Internal("key {} has the roles '{}'", record.id, record.role);
+  WEFT_RETURN_IF_ERROR(GrantRoles(*options_.roles, *std::move(roles), principal));
+  if (!record.max_priority.empty()) {
+    principal.max_priority = 0;
+    if (!ParsePriority(record.max_priority, *principal.max_priority)) {
+      return Internal("key {} has the unknown priority '{}'", record.id, record.max_priority);
+    }
+  }
+  return principal;
+}
+
 absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
   const std::string key(id);
   if (const auto it = declared_.find(key); it != declared_.end()) return it->second;
@@ -229,7 +240,8 @@ absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
   EntryPtr entry;
   if (record) {
     auto made = std::make_shared<Entry>();
-    WEFT_ASSIGN_OR_RETURN(made->principal, MakePrincipal(*record));
+    WEFT_ASSIGN_OR_RETURN(Principal principal, MakePrincipal(*record));
+    made->principal = std::make_shared<const Principal>(std::move(principal));
     made->record = std::move(*record);
     entry = std::move(made);
   }

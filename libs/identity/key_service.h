@@ -20,6 +20,7 @@
 
 #include "libs/base/clock.h"
 #include "libs/identity/authenticator.h"
+#include "libs/identity/role.h"
 #include "libs/store/key_store.h"
 
 namespace weft::identity {
@@ -33,19 +34,21 @@ struct KeyServiceOptions {
   // Keys of a file (key_file.h). They come before the store's, hold as long as the service lives,
   // and cannot be revoked through it.
   std::vector<store::KeyRecord> declared = {};
+  std::shared_ptr<const RoleDirectory> roles = BuiltInRoleBook();
 };
 
 struct NewKey {
-  std::string name;                // 1 to 100 bytes
-  std::string tenant = "default";  // letters, digits, '.', '_', '-'; 1 to 100
-  Role role = Role::kDeveloper;
+  std::string name;                   // 1 to 100 bytes
+  std::string tenant = "default";     // letters, digits, '.', '_', '-'; 1 to 100
+  std::string role{kDefaultRole};     // one or several names: "developer,auditor"
   uint32_t requests_per_minute = 60;  // 1 to 1,000,000
   std::string max_priority = {};      // of its requests: "low", "normal", "high"; empty: by role
   int64_t expires_at = 0;             // Unix seconds, in the future; 0 = never
 };
 
-// What holds for every key, however it was made: name, tenant and rate. INVALID_ARGUMENT with the
-// field's name as payload (WithField).
+// What holds for every key, however it was made: name, tenant, roles and rate. Roles need not
+// exist: one that does not grants nothing. INVALID_ARGUMENT with the field's name as payload
+// (WithField).
 absl::Status CheckKeyFields(const NewKey& key);
 
 struct CreatedKey {
@@ -64,8 +67,12 @@ class KeyService final : public Authenticator {
              Clock& clock = Clock::Real());
   ~KeyService() override;
 
-  // INVALID_ARGUMENT with the field's name as payload (WithField). Blocks for a disk write.
+  // INVALID_ARGUMENT with the field's name as payload (WithField), also for a role that is not
+  // there. Blocks for a disk write.
   absl::StatusOr<CreatedKey> Create(const NewKey& key);
+  // What such a key would be: nothing is made. Errors as Create.
+  absl::StatusOr<Principal> Preview(const NewKey& key) const;
+  absl::StatusOr<std::optional<store::KeyRecord>> Find(std::string_view id);
   absl::StatusOr<std::vector<store::KeyRecord>> List(std::string_view tenant);
   // NOT_FOUND. In force here when it returns.
   absl::Status Revoke(std::string_view id);
@@ -87,6 +94,7 @@ class KeyService final : public Authenticator {
   using EntryPtr = std::shared_ptr<const Entry>;  // nullptr in the cache: no such key
 
   absl::StatusOr<EntryPtr> Look(std::string_view id);
+  absl::StatusOr<Principal> MakePrincipal(const store::KeyRecord& record) const;
   void NoteStore(const absl::Status& status);
   void Forget(std::string_view id);
   void Flush();  // the times of last use

@@ -1,22 +1,9 @@
 #include "libs/identity/principal.h"
 
 #include "libs/base/status.h"
-#include "libs/identity/authenticator.h"
+#include "libs/identity/role.h"
 
 namespace weft::identity {
-
-std::string_view RoleName(Role role) { return role == Role::kAdmin ? "admin" : "developer"; }
-
-bool ParseRole(std::string_view name, Role& out) {
-  if (name == "admin") {
-    out = Role::kAdmin;
-  } else if (name == "developer") {
-    out = Role::kDeveloper;
-  } else {
-    return false;
-  }
-  return true;
-}
 
 std::string_view PriorityName(int32_t priority) {
   if (priority == 0) return "normal";
@@ -32,39 +19,48 @@ bool ParsePriority(std::string_view name, int32_t& out) {
   return false;
 }
 
-std::string_view AccessName(Access access) {
-  switch (access) {
-    case Access::kPublic:
-      return "public";
-    case Access::kDeveloper:
-      return "developer";
-    case Access::kAdmin:
-      return "admin";
+std::string_view Guard::name() const {
+  return permission_ ? PermissionName(*permission_) : std::string_view("public");
+}
+
+std::string_view AuthMethodName(AuthMethod method) {
+  switch (method) {
+    case AuthMethod::kApiKey:
+      return "api_key";
+    case AuthMethod::kSignature:
+      return "signature";
+    case AuthMethod::kToken:
+      return "token";
+    case AuthMethod::kOidc:
+      return "oidc";
+    case AuthMethod::kSession:
+      return "session";
+    case AuthMethod::kCertificate:
+      return "certificate";
   }
   return "unknown";
 }
 
-absl::Status CheckAccess(Access access, const Principal* principal) {
-  if (access == Access::kPublic) return absl::OkStatus();
+absl::Status CheckGuard(const Guard& guard, const Principal* principal) {
+  if (guard.is_public()) return absl::OkStatus();
   if (principal == nullptr) {
     return Unauthenticated(
         "You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY' or 'X-API-Key: "
         "YOUR_KEY'.");
   }
-  if (access == Access::kAdmin && principal->role != Role::kAdmin) {
-    return PermissionDenied("This API key has the role '{}'; this needs the role 'admin'.",
-                            RoleName(principal->role));
+  if (!principal->Can(*guard.permission())) {
+    return PermissionDenied("This needs the permission '{}'; you have the role '{}'.", guard.name(),
+                            JoinRoles(principal->roles));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<PrincipalPtr> AuthenticatorChain::Authenticate(const Credentials& credentials) {
-  for (const auto& authenticator : chain_) {
-    auto principal = authenticator->Authenticate(credentials);
-    if (!principal.ok() || *principal != nullptr) return principal;
+absl::Status CheckTenant(const Principal& principal, std::string_view tenant) {
+  if (tenant == principal.tenant || principal.Can(Permission::kTenantsCross)) {
+    return absl::OkStatus();
   }
-  if (credentials.authorization.empty() && credentials.api_key.empty()) return PrincipalPtr();
-  return Unauthenticated("Incorrect API key provided.");
+  return PermissionDenied("This needs the permission '{}'; you belong to another tenant.",
+                          PermissionName(Permission::kTenantsCross));
 }
 
 }  // namespace weft::identity

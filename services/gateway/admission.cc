@@ -60,16 +60,16 @@ absl::StatusOr<identity::PrincipalPtr> Admission::Authenticate(
   return principal;
 }
 
-Admission::Pass Admission::Check(identity::Access access, bool rate_limited,
+Admission::Pass Admission::Check(const identity::Guard& guard, bool rate_limited,
                                  const identity::Credentials& credentials) {
   Pass pass;
-  if (access == identity::Access::kPublic) return pass;
+  if (guard.is_public()) return pass;
   auto principal = Authenticate(credentials, pass);
   if (!principal.ok()) {
     pass.status = principal.status();
     return pass;
   }
-  pass.status = identity::CheckAccess(access, principal->get());
+  pass.status = identity::CheckGuard(guard, principal->get());
   if (!pass.status.ok()) {
     metrics_.auth_failures.With({*principal ? "role" : "no_key"}).Increment();
     return pass;

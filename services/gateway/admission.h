@@ -1,4 +1,4 @@
-// Who may come in: authentication, role and rate limit, the same for REST and gRPC.
+// Who may come in: authentication, permission and rate limit, the same for REST and gRPC.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -37,7 +37,8 @@ class Admission {
     absl::Status status;
   };
   // Public routes do not look at credentials at all.
-  Pass Check(identity::Access access, bool rate_limited, const identity::Credentials& credentials);
+  Pass Check(const identity::Guard& guard, bool rate_limited,
+             const identity::Credentials& credentials);
 
  private:
   absl::StatusOr<identity::PrincipalPtr> Authenticate(const identity::Credentials& credentials,

@@ -8,13 +8,15 @@
 #include "libs/json/strict_json.h"
 #include "services/gateway/api_error.h"
 #include "services/gateway/key_routes.h"
+#include "services/gateway/model_gate.h"
 #include "services/gateway/openai_json.h"
 #include "services/gateway/openai_sink.h"
 
 namespace weft::gateway {
 namespace {
 
-using identity::Access;
+using identity::Guard;
+using identity::Permission;
 using nlohmann::json;
 using DepsPtr = std::shared_ptr<const ApiDeps>;
 using ParseFn = absl::StatusOr<GenerationRequest> (*)(const json&, const RequestLimits&);
@@ -36,7 +38,10 @@ void Generate(const DepsPtr& deps, const Call& call, ParseFn parse) {
   if (!body.ok()) return call.Fail(body.status());
   auto request = parse(*body, deps->limits);
   if (!request.ok()) return call.Fail(request.status());
-  if (absl::Status status = ResolveModel(*deps->generation.scheduler, *request); !status.ok()) {
+  if (absl::Status status =
+          AuthorizeModel(*deps->audit, call.actor(), deps->generation.clock->Wall(),
+                         *deps->generation.scheduler, *request->submit.mutable_model());
+      !status.ok()) {
     return call.Fail(status);
   }
   if (absl::Status status = BoundPriority(deps->limits, call.context().principal.get(), *request);
@@ -81,7 +86,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
   WEFT_RETURN_IF_ERROR(
       table.Add({"POST",
                  "/v1/chat/completions",
-                 Access::kDeveloper,
+                 Permission::kModelsUse,
                  true,
                  {.operation_id = "createChatCompletion",
                   .summary = "Answers chat messages",
@@ -94,7 +99,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
   WEFT_RETURN_IF_ERROR(
       table.Add({"POST",
                  "/v1/completions",
-                 Access::kDeveloper,
+                 Permission::kModelsUse,
                  true,
                  {.operation_id = "createCompletion",
                   .summary = "Continues a prompt",
@@ -107,7 +112,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
   WEFT_RETURN_IF_ERROR(
       table.Add({"POST",
                  "/infill",
-                 Access::kDeveloper,
+                 Permission::kModelsUse,
                  true,
                  {.operation_id = "infill",
                   .summary = "Writes what belongs between a prefix and a suffix",
@@ -120,7 +125,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
                  handler(&ParseInfillRequest)}));
   WEFT_RETURN_IF_ERROR(table.Add({"POST",
                                   "/generate",
-                                  Access::kDeveloper,
+                                  Permission::kModelsUse,
                                   true,
                                   {.operation_id = "generate",
                                    .summary = "Generates code from a description",
@@ -130,7 +135,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
                                   handler(&ParseGenerateRequest)}));
   return table.Add({"POST",
                     "/predict",
-                    Access::kDeveloper,
+                    Permission::kModelsUse,
                     true,
                     {.operation_id = "predict",
                      .summary = "Asks a model for one deterministic answer",
@@ -142,7 +147,8 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
 
 void SendModel(const DepsPtr& deps, const Call& call) {
   std::string id(call.request().Param("id"));
-  for (const v1::ModelInfo& model : deps->generation.scheduler->Models()) {
+  for (const v1::ModelInfo& model :
+       VisibleModels(*deps->generation.scheduler, call.context().principal.get())) {
     if (model.id() == id || (id == "default" && (deps->limits.default_model.empty() ||
                                                  deps->limits.default_model == model.id()))) {
       return call.SendJson(200, ModelJson(model));
@@ -154,7 +160,7 @@ void SendModel(const DepsPtr& deps, const Call& call) {
 absl::Status AddModels(const DepsPtr& deps, EndpointTable& table) {
   WEFT_RETURN_IF_ERROR(table.Add({"GET",
                                   "/v1/models",
-                                  Access::kDeveloper,
+                                  Permission::kModelsRead,
                                   true,
                                   {.operation_id = "listModels",
                                    .summary = "Lists the models that can be asked for now",
@@ -164,7 +170,8 @@ absl::Status AddModels(const DepsPtr& deps, EndpointTable& table) {
                                     std::string body = R"({"object":"list","data":[)";
                                     bool first = true;
                                     for (const v1::ModelInfo& model :
-                                         deps->generation.scheduler->Models()) {
+                                         VisibleModels(*deps->generation.scheduler,
+                                                       call.context().principal.get())) {
                                       if (!std::exchange(first, false)) body += ',';
                                       body += ModelJson(model);
                                     }
@@ -172,7 +179,7 @@ absl::Status AddModels(const DepsPtr& deps, EndpointTable& table) {
                                   }}));
   WEFT_RETURN_IF_ERROR(table.Add({"GET",
                                   "/v1/models/{id}",
-                                  Access::kDeveloper,
+                                  Permission::kModelsRead,
                                   true,
                                   {.operation_id = "retrieveModel",
                                    .summary = "One model",
@@ -181,7 +188,7 @@ absl::Status AddModels(const DepsPtr& deps, EndpointTable& table) {
                                   [deps](const Call& call) { SendModel(deps, call); }}));
   return table.Add({"GET",
                     "/models/{id}",
-                    Access::kDeveloper,
+                    Permission::kModelsRead,
                     true,
                     {.operation_id = "getModel",
                      .summary = "One model; 'default' is the one that /predict uses",
@@ -194,7 +201,7 @@ absl::Status AddHealth(const DepsPtr& deps, EndpointTable& table) {
   WEFT_RETURN_IF_ERROR(
       table.Add({"GET",
                  "/health",
-                 Access::kPublic,
+                 Guard::Public(),
                  false,
                  {.operation_id = "health",
                   .summary = "Liveness, and whether a model is loaded",
@@ -207,7 +214,7 @@ absl::Status AddHealth(const DepsPtr& deps, EndpointTable& table) {
                  }}));
   WEFT_RETURN_IF_ERROR(table.Add({"GET",
                                   "/ready",
-                                  Access::kPublic,
+                                  Guard::Public(),
                                   false,
                                   {.operation_id = "ready",
                                    .summary = "Readiness: 503 while requests cannot be served",
@@ -222,7 +229,7 @@ absl::Status AddHealth(const DepsPtr& deps, EndpointTable& table) {
                                   }}));
   WEFT_RETURN_IF_ERROR(table.Add({"GET",
                                   "/api/health",
-                                  Access::kPublic,
+                                  Guard::Public(),
                                   false,
                                   {.operation_id = "apiHealth",
                                    .summary = "Status, time and version",
@@ -237,7 +244,7 @@ absl::Status AddHealth(const DepsPtr& deps, EndpointTable& table) {
                                   }}));
   return table.Add({"GET",
                     "/metrics",
-                    Access::kPublic,
+                    Guard::Public(),
                     false,
                     {.operation_id = "metrics",
                      .summary = "Metrics in Prometheus' text format",
@@ -254,17 +261,6 @@ absl::Status AddHealth(const DepsPtr& deps, EndpointTable& table) {
 
 }  // namespace
 
-absl::Status ResolveModel(const SchedulerClient& scheduler, GenerationRequest& request) {
-  if (!request.submit.model().empty()) return absl::OkStatus();
-  const auto models = scheduler.Models();
-  if (models.empty()) {
-    return WithRetryAfter(Unavailable("No model is loaded at the moment. Please try again."),
-                          std::chrono::seconds(1));
-  }
-  request.submit.set_model(models.front().id());
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const ApiDeps> deps) {
   auto table = std::make_unique<EndpointTable>();
   WEFT_RETURN_IF_ERROR(AddGeneration(deps, *table));
@@ -275,7 +271,7 @@ absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const Api
   WEFT_RETURN_IF_ERROR(
       table->Add({"GET",
                   "/openapi.json",
-                  Access::kPublic,
+                  Guard::Public(),
                   false,
                   {.operation_id = "openapi",
                    .summary = "This document",

@@ -9,10 +9,11 @@
 #include <string>
 
 #include "libs/base/thread_pool.h"
-#include "libs/identity/key_service.h"
+#include "libs/identity/audit.h"
 #include "services/gateway/active_requests.h"
 #include "services/gateway/endpoint.h"
 #include "services/gateway/generation.h"
+#include "services/gateway/key_admin.h"
 
 namespace weft::gateway {
 
@@ -20,7 +21,8 @@ namespace weft::gateway {
 struct ApiDeps {
   GenerationDeps generation;
   RequestLimits limits;
-  identity::KeyService* keys = nullptr;
+  KeyAdmin* keys = nullptr;
+  identity::AuditSink* audit = nullptr;
   ActiveRequests* active = nullptr;
   ThreadPool* blocking = nullptr;  // for what writes to the disk
   std::function<std::string()> metrics_text;
@@ -30,8 +32,5 @@ struct ApiDeps {
 
 // The document of /openapi.json describes exactly this table.
 absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const ApiDeps> deps);
-
-// Fills a model name that the client left out. UNAVAILABLE when no model is known yet.
-absl::Status ResolveModel(const SchedulerClient& scheduler, GenerationRequest& request);
 
 }  // namespace weft::gateway

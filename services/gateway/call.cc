@@ -9,6 +9,11 @@ http::Response Call::Decorate(http::Response response) const {
   return response;
 }
 
+Actor Call::actor() const {
+  return {context_->principal, context_->request_id, request().remote_address,
+          std::string(request().headers.Get("User-Agent"))};
+}
+
 void Call::Send(http::Response response) const { exchange_->Send(Decorate(std::move(response))); }
 
 void Call::SendJson(int status, std::string body) const {

@@ -11,6 +11,7 @@
 #include "libs/http/exchange.h"
 #include "libs/identity/principal.h"
 #include "libs/telemetry/tracer.h"
+#include "services/gateway/actor.h"
 
 namespace weft::gateway {
 
@@ -31,6 +32,7 @@ class Call {
 
   const http::Request& request() const { return exchange_->request(); }
   RequestContext& context() const { return *context_; }
+  Actor actor() const;
   http::Exchange& exchange() const { return *exchange_; }
   const http::ExchangePtr& shared() const { return exchange_; }
 

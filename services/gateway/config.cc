@@ -155,13 +155,15 @@ void Bind(config::Binder& b, Config& c) {
               inner.Int("addresses", &c.failed_auth.addresses, 1, 10'000'000,
                         "addresses that are remembered at once");
             });
+  b.Section("identity", "Who may come in, and as what.",
+            [&](config::Binder& inner) { Bind(inner, c.identity); });
   b.Text("default_model", &c.limits.default_model,
          "model of /generate and /predict when none is named; empty = the first one loaded");
   b.Int("max_choices", &c.limits.max_choices, 1, 128, "largest n of one request");
   b.Int("max_prompts", &c.limits.max_prompts, 1, 1024, "largest number of prompts of one request");
   b.Choice("developer_priority", &c.limits.developer_priority,
            {{"low", -1}, {"normal", 0}, {"high", 1}},
-           "the highest priority that keys of the role developer may ask for, where the key has no "
+           "the highest priority without the permission models:prioritize, where the key has no "
            "max_priority of its own");
   b.Choice("prefix_cache", &c.salt_by_tenant, {{"shared", false}, {"tenant", true}},
            "who shares cached beginnings of prompts: everybody, or the keys of one tenant");
@@ -229,6 +231,7 @@ absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(scheduler_tls.Validate(false), "gateway.scheduler_tls"));
   WEFT_RETURN_IF_ERROR(Annotate(scanner_tls.Validate(false), "gateway.scanner_tls"));
   WEFT_RETURN_IF_ERROR(ScanPolicy().status());
+  WEFT_RETURN_IF_ERROR(identity.Validate());
   return cors.Validate();
 }
 

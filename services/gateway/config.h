@@ -15,6 +15,7 @@
 #include "services/gateway/auth_guard.h"
 #include "services/gateway/front.h"
 #include "services/gateway/generation.h"
+#include "services/gateway/identity_config.h"
 #include "services/gateway/store_config.h"
 
 namespace weft::config {
@@ -63,6 +64,7 @@ struct Config {
   std::string admin_key_file;
   uint32_t admin_requests_per_minute = 1000;
   AuthGuardOptions failed_auth;
+  IdentityConfig identity;
 
   RequestLimits limits;
   bool salt_by_tenant = false;

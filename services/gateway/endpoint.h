@@ -1,4 +1,4 @@
-// The table of the REST API. A route cannot exist without an access rule and documentation: the
+// The table of the REST API. A route cannot exist without a guard and documentation: the
 // router, the access check, metrics and the OpenAPI document are all made from these entries.
 #pragma once
 
@@ -32,7 +32,7 @@ struct EndpointDoc {
 struct Endpoint {
   std::string method;
   std::string pattern;
-  identity::Access access;
+  identity::Guard guard;  // has no default: a route that names none does not compile
   bool rate_limited = true;
   EndpointDoc doc;
   std::function<void(const Call&)> handler;

@@ -82,7 +82,7 @@ std::optional<http::Response> Front::Filter(http::Request& request,
   if (auto answer = Cors(request, *context)) return Decorated(std::move(*answer), *context);
   if (endpoint == nullptr) return std::nullopt;  // the server answers 404 or 405
   // Public routes are polled; their spans would only be noise.
-  if (endpoint->access != identity::Access::kPublic) {
+  if (!endpoint->guard.is_public()) {
     context->span = tracer_.Start(endpoint->method + " " + endpoint->pattern,
                                   {.parent = tracer_.Extract(request.headers.Get("traceparent"),
                                                              request.headers.Get("tracestate")),
@@ -98,7 +98,7 @@ std::optional<http::Response> Front::Filter(http::Request& request,
   credentials.method = request.method;
   credentials.path = request.path;
   credentials.remote_address = request.remote_address;
-  Admission::Pass pass = admission_.Check(endpoint->access, endpoint->rate_limited, credentials);
+  Admission::Pass pass = admission_.Check(endpoint->guard, endpoint->rate_limited, credentials);
   if (pass.limited) {
     const auto& [policy, limit, decision] = *pass.limited;
     context->headers.emplace_back("RateLimit-Policy", limits::RateLimitPolicyHeader(limit, policy));

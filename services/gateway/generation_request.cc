@@ -16,8 +16,8 @@ using nlohmann::json;
 
 absl::Status BoundPriority(const RequestLimits& limits, const identity::Principal* principal,
                            GenerationRequest& request) {
-  const bool admin = principal != nullptr && principal->role == identity::Role::kAdmin;
-  int32_t most = admin ? identity::kHighestPriority : limits.developer_priority;
+  const bool any = principal != nullptr && principal->Can(identity::Permission::kModelsPrioritize);
+  int32_t most = any ? identity::kHighestPriority : limits.developer_priority;
   if (principal != nullptr) most = principal->max_priority.value_or(most);
   if (request.submit.priority() <= most) return absl::OkStatus();
   if (!request.priority_given) {

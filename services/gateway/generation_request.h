@@ -58,7 +58,7 @@ struct RequestLimits {
   int64_t max_prompt_characters = 262'144;
   int64_t generate_max_prompt_characters = 4'096;
   bool truncate_prompt = false;    // cut a longer prompt instead of refusing it
-  int32_t developer_priority = 0;  // the highest that keys of developers may ask for, unless set
+  int32_t developer_priority = 0;  // the highest without models:prioritize, unless set for the key
   std::string default_model;  // of requests that may leave it out; empty: the request must name one
 };
 
@@ -74,9 +74,9 @@ absl::StatusOr<GenerationRequest> ParseGenerateRequest(const nlohmann::json& bod
                                                        const RequestLimits& limits);
 absl::StatusOr<GenerationRequest> ParsePredictRequest(const nlohmann::json& body,
                                                       const RequestLimits& limits);
-// A key may ask for at most what was set when it was made, else for any priority if it is an
-// admin's and for limits.developer_priority otherwise. PERMISSION_DENIED when the request asks for
-// more; one that asks for none gets no more.
+// A key may ask for at most what was set when it was made, else for any priority with the
+// permission models:prioritize and for limits.developer_priority otherwise. PERMISSION_DENIED when
+// the request asks for more; one that asks for none gets no more.
 absl::Status BoundPriority(const RequestLimits& limits, const identity::Principal* principal,
                            GenerationRequest& request);
 // From the gRPC API: fills defaults, checks what the scheduler does not.

@@ -11,14 +11,15 @@
 #include "libs/rpc/status.h"
 #include "libs/telemetry/semantic.h"
 #include "services/gateway/api_error.h"
+#include "services/gateway/grpc_guards.h"
 #include "services/gateway/key_routes.h"
+#include "services/gateway/model_gate.h"
 #include "weft/v1/admin.grpc.pb.h"
 #include "weft/v1/inference.grpc.pb.h"
 
 namespace weft::gateway {
 namespace {
 
-using identity::Access;
 using DepsPtr = std::shared_ptr<const ApiDeps>;
 
 // One admitted call: who, and the server span.
@@ -26,7 +27,11 @@ struct Entry {
   std::string request_id = NewRequestId();
   identity::PrincipalPtr principal;
   telemetry::Span span;
+  std::string address;
+  std::string user_agent;
   absl::Status status;
+
+  Actor actor() const { return {principal, request_id, address, user_agent}; }
 };
 
 // Internal errors never show what they hold; the retry time also travels as `retry-after`.
@@ -44,8 +49,13 @@ grpc::Status Outward(grpc::CallbackServerContext& context, const absl::Status& s
 }
 
 Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission& admission,
-            Access access, std::string_view method) {
+            std::string_view method) {
   Entry entry;
+  const GrpcGuard* guard = FindGrpcGuard(method);
+  if (guard == nullptr) {  // CheckGrpcGuards lets no such server start
+    entry.status = Internal("{} says not who may call it", method);
+    return entry;
+  }
   entry.span = deps.generation.tracer->Start(
       method, {.parent = deps.generation.tracer->Extract(rpc::Metadata(context, "traceparent"),
                                                          rpc::Metadata(context, "tracestate")),
@@ -56,14 +66,15 @@ Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission
   context.AddInitialMetadata("x-request-id", entry.request_id);
   const std::string authorization = rpc::Metadata(context, "authorization");
   const std::string api_key = rpc::Metadata(context, "x-api-key");
-  const std::string peer = context.peer();
+  entry.address = context.peer();
+  entry.user_agent = rpc::Metadata(context, "user-agent");
   identity::Credentials credentials;
   credentials.authorization = authorization;
   credentials.api_key = api_key;
   credentials.method = "GRPC";
   credentials.path = method;
-  credentials.remote_address = peer;
-  Admission::Pass pass = admission.Check(access, true, credentials);
+  credentials.remote_address = entry.address;
+  Admission::Pass pass = admission.Check(guard->guard, true, credentials);
   if (pass.limited) {
     const auto& [policy, limit, decision] = *pass.limited;
     context.AddTrailingMetadata("ratelimit-policy", limits::RateLimitPolicyHeader(limit, policy));
@@ -232,7 +243,10 @@ void GenerateReactor::Begin(Entry entry, const v1::GenerateRequest& request) {
   if (!entry.status.ok()) return End(entry.status);
   auto parsed = FromGrpc(request, deps_->limits);
   if (!parsed.ok()) return End(parsed.status());
-  if (absl::Status status = ResolveModel(*deps_->generation.scheduler, *parsed); !status.ok()) {
+  if (absl::Status status =
+          AuthorizeModel(*deps_->audit, entry.actor(), deps_->generation.clock->Wall(),
+                         *deps_->generation.scheduler, *parsed->submit.mutable_model());
+      !status.ok()) {
     return End(status);
   }
   if (absl::Status status = BoundPriority(deps_->limits, entry.principal.get(), *parsed);
@@ -265,8 +279,7 @@ class GrpcServices::Inference final : public v1::InferenceService::CallbackServi
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override {
     auto reactor = std::make_shared<GenerateReactor>(context, deps_);
-    reactor->Begin(Enter(*context, *deps_, admission_, Access::kDeveloper,
-                         "weft.v1.InferenceService/Generate"),
+    reactor->Begin(Enter(*context, *deps_, admission_, "weft.v1.InferenceService/Generate"),
                    *request);
     return reactor.get();
   }
@@ -275,14 +288,20 @@ class GrpcServices::Inference final : public v1::InferenceService::CallbackServi
                                      const v1::TokenizeRequest* request,
                                      v1::TokenizeResponse* response) override {
     auto* reactor = context->DefaultReactor();
-    Entry entry = Enter(*context, *deps_, admission_, Access::kDeveloper,
-                        "weft.v1.InferenceService/Tokenize");
+    Entry entry = Enter(*context, *deps_, admission_, "weft.v1.InferenceService/Tokenize");
+    if (!entry.status.ok()) {
+      reactor->Finish(Outward(*context, entry.status));
+      return reactor;
+    }
+    v1::TokenizeRequest asked = *request;
+    entry.status = AuthorizeModel(*deps_->audit, entry.actor(), deps_->generation.clock->Wall(),
+                                  *deps_->generation.scheduler, *asked.mutable_model());
     if (!entry.status.ok()) {
       reactor->Finish(Outward(*context, entry.status));
       return reactor;
     }
     deps_->generation.scheduler->Tokenize(
-        *request, [context, reactor, response](absl::StatusOr<v1::TokenizeResponse> result) {
+        asked, [context, reactor, response](absl::StatusOr<v1::TokenizeResponse> result) {
           if (result.ok()) *response = std::move(*result);
           reactor->Finish(Outward(*context, result.status()));
         });
@@ -293,10 +312,10 @@ class GrpcServices::Inference final : public v1::InferenceService::CallbackServi
                                        const v1::ListModelsRequest*,
                                        v1::ListModelsResponse* response) override {
     auto* reactor = context->DefaultReactor();
-    Entry entry = Enter(*context, *deps_, admission_, Access::kDeveloper,
-                        "weft.v1.InferenceService/ListModels");
+    Entry entry = Enter(*context, *deps_, admission_, "weft.v1.InferenceService/ListModels");
     if (entry.status.ok()) {
-      for (v1::ModelInfo& model : deps_->generation.scheduler->Models()) {
+      for (v1::ModelInfo& model :
+           VisibleModels(*deps_->generation.scheduler, entry.principal.get())) {
         *response->add_models() = std::move(model);
       }
     }
@@ -316,9 +335,9 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
   grpc::ServerUnaryReactor* CreateKey(grpc::CallbackServerContext* context,
                                       const v1::CreateKeyRequest* request,
                                       v1::CreateKeyResponse* response) override {
-    return Run(context, "CreateKey", [this, request, response]() -> absl::Status {
+    return Run(context, "CreateKey", [this, request, response](const Actor& actor) -> absl::Status {
       WEFT_ASSIGN_OR_RETURN(const identity::NewKey key, ToNewKey(*request));
-      WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created, deps_->keys->Create(key));
+      WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created, deps_->keys->Create(actor, key));
       *response->mutable_key() = ToProto(created.record);
       response->set_secret(created.text);
       return absl::OkStatus();
@@ -327,8 +346,8 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
   grpc::ServerUnaryReactor* ListKeys(grpc::CallbackServerContext* context,
                                      const v1::ListKeysRequest* request,
                                      v1::ListKeysResponse* response) override {
-    return Run(context, "ListKeys", [this, request, response]() -> absl::Status {
-      WEFT_ASSIGN_OR_RETURN(const auto keys, deps_->keys->List(request->tenant()));
+    return Run(context, "ListKeys", [this, request, response](const Actor& actor) -> absl::Status {
+      WEFT_ASSIGN_OR_RETURN(const auto keys, deps_->keys->List(actor, request->tenant()));
       for (const store::KeyRecord& key : keys) *response->add_keys() = ToProto(key);
       return absl::OkStatus();
     });
@@ -336,24 +355,26 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
   grpc::ServerUnaryReactor* RevokeKey(grpc::CallbackServerContext* context,
                                       const v1::RevokeKeyRequest* request,
                                       v1::RevokeKeyResponse*) override {
-    return Run(context, "RevokeKey",
-               [this, request] { return deps_->keys->Revoke(request->id()); });
+    return Run(context, "RevokeKey", [this, request](const Actor& actor) {
+      return deps_->keys->Revoke(actor, request->id());
+    });
   }
 
  private:
   // The store blocks: not on gRPC's threads.
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, std::string_view method,
-                                std::function<absl::Status()> work) {
+                                std::function<absl::Status(const Actor&)> work) {
     auto* reactor = context->DefaultReactor();
-    Entry entry = Enter(*context, *deps_, admission_, Access::kAdmin,
-                        "weft.v1.AdminService/" + std::string(method));
+    Entry entry =
+        Enter(*context, *deps_, admission_, "weft.v1.AdminService/" + std::string(method));
     if (!entry.status.ok()) {
       reactor->Finish(Outward(*context, entry.status));
       return reactor;
     }
-    const bool queued = deps_->blocking->TrySubmit([context, reactor, work = std::move(work)] {
-      reactor->Finish(Outward(*context, StoreTrouble("an administrative call failed", work())));
-    });
+    const bool queued = deps_->blocking->TrySubmit(
+        [context, reactor, work = std::move(work), actor = entry.actor()] {
+          reactor->Finish(Outward(*context, work(actor)));
+        });
     if (!queued) {
       reactor->Finish(
           Outward(*context, WithRetryAfter(ResourceExhausted("Too many administrative requests."),

@@ -6,19 +6,15 @@
 #include "libs/base/error_info.h"
 #include "libs/base/status.h"
 #include "libs/json/strict_json.h"
-#include "libs/telemetry/log.h"
-#include "services/gateway/admission.h"
 #include "services/gateway/api_error.h"
 #include "services/gateway/param_reader.h"
 
 namespace weft::gateway {
 namespace {
 
-using identity::Access;
+using identity::Permission;
 using nlohmann::ordered_json;
 using DepsPtr = std::shared_ptr<const ApiDeps>;
-
-const telemetry::Logger kLog("gateway.keys");
 
 ordered_json ToJson(const store::KeyRecord& key) {
   ordered_json out;
@@ -68,13 +64,8 @@ void CreateKey(const DepsPtr& deps, const Call& call) {
   auto key = ParseNewKey(*body);
   if (!key.ok()) return call.Fail(key.status());
   Blocking(deps, call, [deps, call, key = std::move(*key)] {
-    auto created = deps->keys->Create(key);
-    if (!created.ok()) return call.Fail(StoreTrouble("a key could not be made", created.status()));
-    kLog.Info("key created", {{"request_id", call.context().request_id},
-                              {"user_id", call.context().principal->key_id},
-                              {"key_id", created->record.id},
-                              {"tenant", created->record.tenant},
-                              {"role", created->record.role}});
+    auto created = deps->keys->Create(call.actor(), key);
+    if (!created.ok()) return call.Fail(created.status());
     ordered_json out = ToJson(created->record);
     out["secret"] = created->text;
     http::Response response = http::Response::Json(201, Dump(out));
@@ -85,8 +76,9 @@ void CreateKey(const DepsPtr& deps, const Call& call) {
 
 void ListKeys(const DepsPtr& deps, const Call& call) {
   Blocking(deps, call, [deps, call] {
-    const auto keys = deps->keys->List(call.request().QueryParam("tenant").value_or(""));
-    if (!keys.ok()) return call.Fail(StoreTrouble("keys could not be listed", keys.status()));
+    const auto keys =
+        deps->keys->List(call.actor(), call.request().QueryParam("tenant").value_or(""));
+    if (!keys.ok()) return call.Fail(keys.status());
     ordered_json data = ordered_json::array();
     for (const store::KeyRecord& key : *keys) data.push_back(ToJson(key));
     call.SendJson(200, Dump({{"object", "list"}, {"data", std::move(data)}}));
@@ -96,11 +88,9 @@ void ListKeys(const DepsPtr& deps, const Call& call) {
 void RevokeKey(const DepsPtr& deps, const Call& call) {
   Blocking(deps, call, [deps, call] {
     const std::string id(call.request().Param("id"));
-    if (absl::Status status = deps->keys->Revoke(id); !status.ok())
-      return call.Fail(StoreTrouble("a key could not be revoked", status));
-    kLog.Info("key revoked", {{"request_id", call.context().request_id},
-                              {"user_id", call.context().principal->key_id},
-                              {"key_id", id}});
+    if (absl::Status status = deps->keys->Revoke(call.actor(), id); !status.ok()) {
+      return call.Fail(status);
+    }
     ordered_json out;
     out["object"] = "api_key";
     out["id"] = id;
@@ -129,10 +119,8 @@ v1::ApiKey ToProto(const store::KeyRecord& record) {
 absl::StatusOr<identity::NewKey> ToNewKey(const v1::CreateKeyRequest& request) {
   identity::NewKey key;
   key.name = request.name();
-  if (!request.tenant().empty()) key.tenant = request.tenant();
-  if (!request.role().empty() && !identity::ParseRole(request.role(), key.role)) {
-    return ParamError("role", "invalid_value", "Invalid 'role': expected 'admin' or 'developer'.");
-  }
+  key.tenant = request.tenant();
+  if (!request.role().empty()) key.role = request.role();
   if (request.requests_per_minute() != 0) key.requests_per_minute = request.requests_per_minute();
   key.max_priority = request.max_priority();
   key.expires_at = request.expires_at_unix();
@@ -142,7 +130,7 @@ absl::StatusOr<identity::NewKey> ToNewKey(const v1::CreateKeyRequest& request) {
 absl::Status AddKeyRoutes(const DepsPtr& deps, EndpointTable& table) {
   WEFT_RETURN_IF_ERROR(table.Add({"POST",
                                   "/v1/keys",
-                                  Access::kAdmin,
+                                  Permission::kKeysWrite,
                                   true,
                                   {.operation_id = "createKey",
                                    .summary = "Makes an API key; the secret is shown this once",
@@ -153,7 +141,7 @@ absl::Status AddKeyRoutes(const DepsPtr& deps, EndpointTable& table) {
                                   [deps](const Call& call) { CreateKey(deps, call); }}));
   WEFT_RETURN_IF_ERROR(table.Add({"GET",
                                   "/v1/keys",
-                                  Access::kAdmin,
+                                  Permission::kKeysRead,
                                   true,
                                   {.operation_id = "listKeys",
                                    .summary = "Lists API keys without their secrets",
@@ -163,7 +151,7 @@ absl::Status AddKeyRoutes(const DepsPtr& deps, EndpointTable& table) {
                                   [deps](const Call& call) { ListKeys(deps, call); }}));
   return table.Add({"DELETE",
                     "/v1/keys/{id}",
-                    Access::kAdmin,
+                    Permission::kKeysWrite,
                     true,
                     {.operation_id = "revokeKey",
                      .summary = "Revokes an API key, in force within a second",

@@ -46,17 +46,16 @@ ordered_json Responses(const Endpoint& endpoint) {
     out["408"] = ErrorAnswer("The request did not arrive in time");
     out["413"] = ErrorAnswer("The request is too large");
   }
-  if (endpoint.access != identity::Access::kPublic) {
+  if (!endpoint.guard.is_public()) {
     out["401"] = ErrorAnswer("No API key, or not a good one");
-    if (endpoint.access == identity::Access::kAdmin)
-      out["403"] = ErrorAnswer("The key's role is too small");
+    out["403"] = ErrorAnswer("The caller lacks the permission `x-weft-permission`");
   }
   if (endpoint.pattern.find('{') != std::string::npos || !doc.request.empty()) {
     out["404"] = ErrorAnswer("There is no such thing");
   }
-  if (endpoint.access != identity::Access::kPublic)
+  if (!endpoint.guard.is_public())
     out["429"] = ErrorAnswer("Too many requests; `Retry-After` says when");
-  if (endpoint.access != identity::Access::kPublic) {
+  if (!endpoint.guard.is_public()) {
     out["500"] = ErrorAnswer("The server had an error");
     out["503"] = ErrorAnswer("The server cannot serve this now; `Retry-After` says when");
   } else if (doc.operation_id == "ready") {
@@ -94,13 +93,13 @@ ordered_json Operation(const Endpoint& endpoint) {
   if (!doc.request.empty())
     out["requestBody"] = {{"required", true}, {"content", JsonContent(doc.request)}};
   out["responses"] = Responses(endpoint);
-  if (endpoint.access == identity::Access::kPublic) {
+  if (endpoint.guard.is_public()) {
     out["security"] = ordered_json::array();
   } else {
     out["security"] = ordered_json::array(
         {{{"bearer", ordered_json::array()}}, {{"apiKey", ordered_json::array()}}});
   }
-  out["x-weft-access"] = identity::AccessName(endpoint.access);
+  out["x-weft-permission"] = endpoint.guard.name();
   return out;
 }
 

@@ -21,6 +21,7 @@
 #include "services/gateway/admission.h"
 #include "services/gateway/api.h"
 #include "services/gateway/front.h"
+#include "services/gateway/grpc_guards.h"
 #include "services/gateway/grpc_services.h"
 
 namespace weft::gateway {
@@ -42,7 +43,7 @@ absl::Status Bootstrap(const Config& config, identity::KeyService& keys) {
   }
   identity::NewKey key;
   key.name = "first admin key";
-  key.role = identity::Role::kAdmin;
+  key.role = identity::kAdminRole;
   key.requests_per_minute = config.admin_requests_per_minute;
   WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created, keys.Create(key));
   if (absl::Status status = identity::WriteSecretFile(config.admin_key_file, created.text + "\n");
@@ -70,6 +71,7 @@ class Server final : public GatewayServer {
     WEFT_ASSIGN_OR_RETURN(database_, OpenDatabase(config_.database, config_.store));
     identity::KeyServiceOptions key_options;
     key_options.pepper = config_.key_pepper;
+    WEFT_ASSIGN_OR_RETURN(key_options.roles, config_.identity.Roles());
     if (!config_.keys_file.empty()) {
       auto declared = identity::ReadKeyFile(config_.keys_file);
       if (!declared.ok()) return Annotate(declared.status(), "gateway.keys_file");
@@ -78,6 +80,8 @@ class Server final : public GatewayServer {
                 {{"file", config_.keys_file}, {"keys", key_options.declared.size()}});
     }
     keys_ = std::make_shared<identity::KeyService>(store::KeyStore::Over(database_), key_options);
+    audit_ = std::make_unique<identity::LogAuditSink>();
+    key_admin_ = std::make_unique<KeyAdmin>(*keys_, *audit_);
     WEFT_RETURN_IF_ERROR(Bootstrap(config_, *keys_));
     // Other schemes (JWT, signatures) join the chain here.
     authenticator_ = std::make_unique<identity::AuthenticatorChain>(
@@ -114,7 +118,8 @@ class Server final : public GatewayServer {
     deps->generation.request_timeout = config_.request_timeout;
     deps->generation.salt_by_tenant = config_.salt_by_tenant;
     deps->limits = config_.limits;
-    deps->keys = keys_.get();
+    deps->keys = key_admin_.get();
+    deps->audit = audit_.get();
     deps->active = &active_;
     deps->blocking = &blocking_;
     deps->metrics_text = [this] { return telemetry_.metrics().Expose(); };
@@ -139,6 +144,9 @@ class Server final : public GatewayServer {
     grpc_services_ = std::make_unique<GrpcServices>(deps, *admission_);
     rpc::ServerOptions grpc = config_.grpc;
     grpc.listen = {config_.grpc_listen};
+    std::vector<std::string> services;
+    for (const rpc::ServiceEntry& entry : grpc_services_->entries()) services.push_back(entry.name);
+    WEFT_RETURN_IF_ERROR(CheckGrpcGuards(services));
     WEFT_ASSIGN_OR_RETURN(grpc_, rpc::Server::Start(grpc, grpc_services_->entries()));
     http::AdminCallbacks admin;
     admin.metrics = deps->metrics_text;
@@ -272,6 +280,8 @@ class Server final : public GatewayServer {
   ThreadPool blocking_{"gateway-store", 1, 256};
   std::shared_ptr<store::Database> database_;
   std::shared_ptr<identity::KeyService> keys_;
+  std::unique_ptr<identity::AuditSink> audit_;
+  std::unique_ptr<KeyAdmin> key_admin_;
   std::unique_ptr<identity::AuthenticatorChain> authenticator_;
   std::unique_ptr<limits::RateLimiter> limiter_;
   std::unique_ptr<AuthGuard> guard_;

@@ -14,6 +14,7 @@
 #include "libs/base/status.h"
 #include "libs/identity/key_file.h"
 #include "libs/identity/key_service.h"
+#include "libs/identity/permission.h"
 #include "services/weftctl/commands.h"
 #include "services/weftctl/supervise/state.h"
 #include "weft/v1/admin.grpc.pb.h"
@@ -162,9 +163,7 @@ absl::StatusOr<int> Generate(const KeysFlags& flags) {
   identity::NewKey key;
   key.name = flags.name;
   if (!flags.tenant.empty()) key.tenant = flags.tenant;
-  if (!flags.role.empty() && !identity::ParseRole(flags.role, key.role)) {
-    return InvalidArgument("role: there is no '{}'", flags.role);
-  }
+  if (!flags.role.empty()) key.role = flags.role;
   if (flags.requests_per_minute > 0) key.requests_per_minute = flags.requests_per_minute;
   key.max_priority = flags.max_priority;
   const int64_t now = UnixSeconds(Clock::Real().Wall());
@@ -189,6 +188,16 @@ absl::StatusOr<int> Generate(const KeysFlags& flags) {
   return 0;
 }
 
+// The table of libs/identity, for people who write roles and scopes.
+int ShowPermissions() {
+  fmt::print("{:<20} {:<42} {}\n", "PERMISSION", "ROLES", "ALLOWS TO");
+  for (const identity::PermissionInfo& row : identity::PermissionTable()) {
+    const std::string roles = row.roles.empty() ? "admin" : fmt::format("admin {}", row.roles);
+    fmt::print("{:<20} {:<42} {}\n", row.name, roles, row.meaning);
+  }
+  return 0;
+}
+
 void AddConnectionFlags(CLI::App* command, KeysFlags& flags) {
   command->add_option("--home", flags.home, "state directory (default: $WEFT_HOME, else .weft)");
   command->add_option("--address", flags.address, "the gateway's gRPC address");
@@ -198,8 +207,9 @@ void AddConnectionFlags(CLI::App* command, KeysFlags& flags) {
 void AddKeyFlags(CLI::App* command, KeysFlags& flags) {
   command->add_option("--name", flags.name, "what the key is for")->required();
   command->add_option("--tenant", flags.tenant, "whose it is (default: default)");
-  command->add_option("--role", flags.role, "admin or developer (default: developer)")
-      ->check(CLI::IsMember({"admin", "developer"}));
+  command->add_option("--role", flags.role,
+                      "admin, operator, developer, viewer, auditor or a custom role; several are "
+                      "separated by commas (default: developer)");
   command->add_option("--requests-per-minute", flags.requests_per_minute, "its rate (default: 60)")
       ->check(CLI::Range(1u, 100'000'000u));
   command
@@ -236,6 +246,10 @@ void AddKeysCommands(CLI::App& app, Commands& commands) {
   list->add_flag("--json", flags->json, "for programs");
   AddConnectionFlags(list, *flags);
   commands.push_back({list, [flags] { return List(*flags); }});
+
+  auto* permissions =
+      app.add_subcommand("permissions", "what may be permitted, and which roles have it");
+  commands.push_back({permissions, [] { return ShowPermissions(); }});
 
   auto* revoke = keys->add_subcommand("revoke", "end a key at once");
   revoke->add_option("id", flags->id, "the key's id")->required();

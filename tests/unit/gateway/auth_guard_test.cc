@@ -11,8 +11,8 @@ using namespace std::chrono_literals;
 using weft::FakeClock;
 using weft::gateway::Admission;
 using weft::gateway::AuthGuard;
-using weft::identity::Access;
 using weft::identity::Credentials;
+using weft::identity::Permission;
 
 namespace {
 
@@ -26,6 +26,7 @@ class OneKey final : public weft::identity::Authenticator {
     if (c.api_key != key) return weft::Unauthenticated("Incorrect API key provided.");
     auto principal = std::make_shared<weft::identity::Principal>();
     principal->key_id = "id";
+    principal->permissions = weft::identity::PermissionSet::All();
     return weft::identity::PrincipalPtr(principal);
   }
   std::string key = "good";
@@ -36,7 +37,8 @@ class OneKey final : public weft::identity::Authenticator {
 struct Fixture {
   explicit Fixture(uint32_t per_minute = 3) : guard({per_minute, 100}, clock) {}
   Admission::Pass Try(std::string_view key, std::string_view address) {
-    return admission.Check(Access::kDeveloper, true, {.api_key = key, .remote_address = address});
+    return admission.Check(Permission::kModelsUse, true,
+                           {.api_key = key, .remote_address = address});
   }
   absl::StatusCode Code(std::string_view key, std::string_view address) {
     return Try(key, address).status.code();

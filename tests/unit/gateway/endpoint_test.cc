@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "services/gateway/api.h"
+#include "services/gateway/grpc_guards.h"
 #include "tests/support/catch.h"
 
 using nlohmann::json;
@@ -10,17 +11,17 @@ using weft::gateway::Endpoint;
 using weft::gateway::EndpointTable;
 
 namespace {
+
+static_assert(!std::is_default_constructible_v<Endpoint>, "a route names its guard");
+static_assert(!std::is_default_constructible_v<weft::gateway::GrpcGuard>);
+
 Endpoint Sample() {
-  Endpoint endpoint;
-  endpoint.method = "GET";
-  endpoint.pattern = "/x/{id}";
-  endpoint.access = weft::identity::Access::kDeveloper;
-  endpoint.doc.operation_id = "x";
-  endpoint.doc.summary = "X";
-  endpoint.doc.tag = "T";
-  endpoint.doc.response = "Model";
-  endpoint.handler = [](const weft::gateway::Call&) {};
-  return endpoint;
+  return {"GET",
+          "/x/{id}",
+          weft::identity::Permission::kModelsRead,
+          true,
+          {.operation_id = "x", .summary = "X", .tag = "T", .response = "Model"},
+          [](const weft::gateway::Call&) {}};
 }
 }  // namespace
 
@@ -54,9 +55,9 @@ TEST_CASE("The OpenAPI document describes exactly the routes and resolves all it
   for (const auto& [path, methods] : document["paths"].items()) {
     for (const auto& [method, operation] : methods.items()) {
       ++operations;
-      CHECK(operation.contains("x-weft-access"));
-      CHECK(operation["security"].empty() == (operation["x-weft-access"] == "public"));
-      CHECK(operation["responses"].contains("401") == (operation["x-weft-access"] != "public"));
+      CHECK(operation.contains("x-weft-permission"));
+      CHECK(operation["security"].empty() == (operation["x-weft-permission"] == "public"));
+      CHECK(operation["responses"].contains("401") == (operation["x-weft-permission"] != "public"));
     }
   }
   CHECK(operations == (*table)->endpoints().size());

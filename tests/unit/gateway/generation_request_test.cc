@@ -273,7 +273,7 @@ TEST_CASE("A priority is bounded by the caller's key", "[gateway]") {
   };
   weft::identity::Principal developer;
   weft::identity::Principal admin;
-  admin.role = weft::identity::Role::kAdmin;
+  admin.permissions = weft::identity::PermissionSet::All();
   weft::identity::Principal fast = developer;
   fast.max_priority = 1;
   weft::identity::Principal slow = admin;

@@ -2,12 +2,9 @@
 
 #include <set>
 
-#include "libs/identity/principal.h"
 #include "tests/support/catch.h"
 
-using weft::identity::Access;
 using weft::identity::ApiKeyId;
-using weft::identity::CheckAccess;
 using weft::identity::ConstantTimeEquals;
 using weft::identity::HashApiKey;
 using weft::identity::NewApiKey;
@@ -47,15 +44,4 @@ TEST_CASE("Constant-time comparison tells lengths and bytes apart", "[identity]"
   CHECK(ConstantTimeEquals("abc", "abc"));
   CHECK_FALSE(ConstantTimeEquals("abc", "abd"));
   CHECK_FALSE(ConstantTimeEquals("abc", "ab"));
-}
-
-TEST_CASE("Access asks for a principal, then for its role", "[identity]") {
-  weft::identity::Principal developer;
-  weft::identity::Principal admin;
-  admin.role = weft::identity::Role::kAdmin;
-  CHECK(CheckAccess(Access::kPublic, nullptr).ok());
-  CHECK(CheckAccess(Access::kDeveloper, nullptr).code() == absl::StatusCode::kUnauthenticated);
-  CHECK(CheckAccess(Access::kDeveloper, &developer).ok());
-  CHECK(CheckAccess(Access::kAdmin, &developer).code() == absl::StatusCode::kPermissionDenied);
-  CHECK(CheckAccess(Access::kAdmin, &admin).ok());
 }

@@ -18,7 +18,6 @@ using weft::identity::MakeKey;
 using weft::identity::NewKey;
 using weft::identity::ParseKeyFile;
 using weft::identity::ReadKeyFile;
-using weft::identity::Role;
 using weft::store::KeyStore;
 using weft::test::TempDir;
 
@@ -49,7 +48,7 @@ bool Has(const std::string& text, const std::string& part) {
 }  // namespace
 
 TEST_CASE("A key file reads back as it was written", "[identity]") {
-  const CreatedKey one = Make({.name = "ci", .tenant = "a", .role = Role::kAdmin});
+  const CreatedKey one = Make({.name = "ci", .tenant = "a", .role = "admin"});
   const CreatedKey two = Make({.name = "späte Schicht", .max_priority = "low", .expires_at = 5000});
   const auto keys = ParseKeyFile(FormatKeyFile({one.record, two.record}));
   REQUIRE(keys.ok());
@@ -74,7 +73,7 @@ TEST_CASE("A key file holds no secret", "[identity]") {
 TEST_CASE("A bad key file is refused with the field's name", "[identity]") {
   const CreatedKey key = Make();
   const std::string good = FormatKeyFile({key.record});
-  CHECK(Has(ErrorOf(Replaced(good, "developer", "owner")), "keys[0].role"));
+  CHECK(Has(ErrorOf(Replaced(good, "developer", "the owner")), "keys[0].role"));
   CHECK(Has(ErrorOf(Replaced(good, "\"name\": \"ci\"", "\"name\": \"\"")), "keys[0].name"));
   CHECK(Has(ErrorOf(Replaced(good, "\"name\": \"ci\"", "\"name\": 3")), "keys[0].name"));
   CHECK(Has(ErrorOf(Replaced(good, "\"tenant\": \"default\"", "\"tenant\": \"a/b\"")),

@@ -72,7 +72,7 @@ TEST_CASE("A new key gives its principal by either header", "[identity]") {
   Fixture f;
   const std::string key = f.Create({.name = "ci",
                                     .tenant = "red",
-                                    .role = weft::identity::Role::kAdmin,
+                                    .role = "admin",
                                     .requests_per_minute = 7,
                                     .max_priority = "low"});
   const std::string bearer = "bEaReR  " + key;
@@ -86,7 +86,8 @@ TEST_CASE("A new key gives its principal by either header", "[identity]") {
     CHECK((*principal)->tenant == "red");
     CHECK((*principal)->requests_per_minute == 7);
     CHECK((*principal)->max_priority == -1);
-    CHECK((*principal)->role == weft::identity::Role::kAdmin);
+    CHECK((*principal)->roles == std::vector<std::string>{"admin"});
+    CHECK((*principal)->permissions == weft::identity::PermissionSet::All());
   }
 }
 
