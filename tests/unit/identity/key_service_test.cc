@@ -55,6 +55,7 @@ class BrittleStore final : public KeyStore {
   absl::Status Touch(const std::map<std::string, int64_t>& used) override {
     return store_->Touch(used);
   }
+  absl::Status Expire(std::string_view id, int64_t at) override { return store_->Expire(id, at); }
   absl::StatusOr<int64_t> ChangeNumber() override { return store_->ChangeNumber(); }
 
  private:
