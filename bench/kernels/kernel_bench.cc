@@ -89,7 +89,7 @@ void Matmuls(const cpu::Kernels& kernels) {
     weight.cols = kCols;
     weight.raw = raw.data();
     weight = Repack(weight, "bench", team, arena).value();
-    for (const int64_t rows : {1, 2, 4, 8, 64}) {
+    for (const int64_t rows : {1, 2, 4, 8, 16, 64}) {
       Rows x(rows, kCols);
       for (int64_t r = 0; r < rows; ++r) {
         kernels.quantize(x.values.data() + r * kCols, kCols, x.view.from(r));

@@ -47,7 +47,7 @@ std::shared_ptr<Operands> FromMemory(DType type) {
   static std::map<DType, std::weak_ptr<Operands>> made;
   std::shared_ptr<Operands> operands = made[type].lock();
   if (operands == nullptr) {
-    made[type] = operands = std::make_shared<Operands>(type, 65536, 4096, 16);
+    made[type] = operands = std::make_shared<Operands>(type, 65536, 4096, 19);
     operands->raw = {};
   }
   return operands;
@@ -97,6 +97,12 @@ cpu::MatmulArgs Operands::Args() {
           .rows = rows,
           .out = out.data(),
           .out_stride = weight.rows};
+}
+
+cpu::MatmulArgs Operands::First(int64_t some) {
+  cpu::MatmulArgs args = Args();
+  args.rows = some;
+  return args;
 }
 
 namespace {

@@ -26,6 +26,7 @@ struct Variant {
 struct Operands {
   Operands(DType type, int64_t outputs, int64_t cols, int64_t rows);
   cpu::MatmulArgs Args();
+  cpu::MatmulArgs First(int64_t some);  // of the rows
 
   std::vector<uint8_t> raw;
   PageArena arena;
@@ -37,10 +38,10 @@ struct Operands {
   cpu::QuantizedRows x;
 };
 
-// 16 rows against 65536 x 4096 weights: more than caches hold, unless they are very large. One for
+// 19 rows against 65536 x 4096 weights: more than caches hold, unless they are very large. One for
 // all who ask for the type.
 std::shared_ptr<Operands> FromMemory(DType type);
-inline constexpr double kFromMemoryWork = 16e-9 * 65536 * 4096;  // 10^9 multiply-adds
+inline constexpr double kFromMemoryRow = 1e-9 * 65536 * 4096;  // 10^9 multiply-adds of one row
 
 // 32 rows of three query heads over 512 tokens of one KV head of 64.
 struct AttentionOperands {

@@ -65,13 +65,15 @@ void Bare(BareBlock& data, int blocks) {
 
 template <typename Tile>
 void InTheKernel(DType type, std::vector<Variant>& out) {
-  const auto add = [&](const std::string& where, const std::shared_ptr<Operands>& operands) {
-    const std::string group = "amx, " + std::string(Name(type)) + ", " + where;
+  const auto add = [&](const std::string& where, const std::shared_ptr<Operands>& operands,
+                       int64_t rows) {
+    const std::string group =
+        "amx, " + std::string(Name(type)) + ", " + std::to_string(rows) + " rows" + where;
     const double work =
-        1e-9 * static_cast<double>(operands->weight.rows * operands->weight.cols * operands->rows);
+        1e-9 * static_cast<double>(operands->weight.rows * operands->weight.cols * rows);
     const auto variant = [&](const std::string& name, bool used, auto run) {
-      out.push_back(
-          {group, name, used, "GMAC/s", work, [operands, run] { run(operands->Args()); }});
+      out.push_back({group, name, used, "GMAC/s", work,
+                     [operands, run, rows] { run(operands->First(rows)); }});
     };
     variant("products one block ahead, the next panel fetched", true, cpu::AmxMatmul<Tile>::Run);
     variant("products 2 blocks ahead", false, cpu::AmxMatmul<Tile, 2>::Run);
@@ -79,8 +81,8 @@ void InTheKernel(DType type, std::vector<Variant>& out) {
     variant("products 8 blocks ahead", false, cpu::AmxMatmul<Tile, 8>::Run);
     variant("nothing fetched", false, cpu::AmxMatmul<Tile, 1, false>::Run);
   };
-  add("16 rows, weights from memory", FromMemory(type));
-  add("256 rows", std::make_shared<Operands>(type, 256, 1536, 256));
+  add(", weights from memory", FromMemory(type), 16);
+  add("", std::make_shared<Operands>(type, 256, 1536, 256), 256);
 }
 
 // Q6_K as signed bytes with fp32 scales, a half more to read.

@@ -12,16 +12,27 @@ namespace {
 template <typename Tile>
 void AddFromMemory(DType type, std::vector<Variant>& out) {
   const auto operands = FromMemory(type);
-  const auto variant = [&](const std::string& name, bool used, auto run) {
-    out.push_back({"avx2, " + std::string(Name(type)) + ", 16 rows, weights from memory", name,
-                   used, "GMAC/s", kFromMemoryWork, [operands, run] { run(operands->Args()); }});
+  const auto variant = [&](int64_t rows, const std::string& name, bool used, auto run) {
+    out.push_back({"avx2, " + std::string(Name(type)) + ", " + std::to_string(rows) +
+                       " rows, weights from memory",
+                   name, used, "GMAC/s", static_cast<double>(rows) * kFromMemoryRow,
+                   [operands, run, rows] { run(operands->First(rows)); }});
   };
-  variant("panel, the next one fetched meanwhile", true, cpu::Avx2Panel<Tile>::Run);
-  variant("panel, nothing fetched", false, cpu::Avx2Panel<Tile, false>::Run);
+  variant(16, "panel, the next one fetched meanwhile", true, cpu::Avx2Panel<Tile>::Run);
+  variant(16, "panel, nothing fetched", false, cpu::Avx2Panel<Tile, false>::Run);
   if (Tile::kSum == cpu::Sum::kSigned) {
-    variant("panel, x widened for each group", false, cpu::Avx2Panel<Tile, true, 1>::Run);
+    variant(16, "panel, x widened for each group", false, cpu::Avx2Panel<Tile, true, 1>::Run);
   }
-  variant("passes of 4 rows", false, cpu::Matmul<cpu::SimdAvx2>);
+  variant(16, "passes of 4 rows", false, cpu::Matmul<cpu::SimdAvx2>);
+  variant(19, "16 rows, then 3, of 512 KB at a time", true, cpu::GetKernels(Isa::kAvx2).matmul);
+  variant(19, "16 rows of all, then 3", false, [](const cpu::MatmulArgs& args) {
+    cpu::Avx2Panel<Tile>::Run(args);
+    cpu::MatmulArgs rest = args;
+    rest.rows = 3;
+    rest.x = args.x.from(16);
+    rest.out += 16 * args.out_stride;
+    cpu::Matmul<cpu::SimdAvx2>(rest);
+  });
 }
 
 }  // namespace

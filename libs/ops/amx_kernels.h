@@ -3,7 +3,8 @@
 // A tile product sums 16 rows of x times 16 outputs over one block of 32 inputs (a half, where
 // halves have their own scales) exactly in int32; then the block is scaled and added in vector
 // registers, operation for operation as QuantPass does it, so the bits are the same. A group's
-// weights are unpacked to bytes once per 1,024 inputs, small enough for L1, and used for all rows.
+// weights are unpacked to bytes once per 1,024 inputs, small enough for L1, and used for all rows;
+// meanwhile the next ones are fetched.
 #pragma once
 
 #include <immintrin.h>

@@ -1,10 +1,10 @@
 // Matrix products of many rows on AVX2. Included only by kernels_avx2.cc.
 //
 // A group's weights are unpacked once per 1,024 inputs (512 of signed ones) into a panel that stays
-// in L1, and used for all rows. The registers hold integer sums of four rows; the fp32 sums stay in
-// memory, read and written once a block. Signed bytes are multiplied as words, since the sum of two
-// of their products needs 17 bits. All sums are exact, and what follows them is operation for
-// operation what QuantPass does, so the bits are the same.
+// in L1, and used for all rows; meanwhile the next ones are fetched. The registers hold integer
+// sums of four rows; the fp32 sums stay in memory, read and written once a block. Signed bytes are
+// multiplied as words, since the sum of two of their products needs 17 bits. All sums are exact,
+// and what follows them is operation for operation what QuantPass does, so the bits are the same.
 #pragma once
 
 #include <immintrin.h>
@@ -283,13 +283,15 @@ template <typename Tile>
 void Avx2PanelMatmul(const MatmulArgs& args, int64_t least_rows) {
   const int64_t whole = args.rows / Avx2Panel<Tile>::kRows * Avx2Panel<Tile>::kRows;
   if (whole < least_rows) return Matmul<SimdAvx2>(args);
-  Avx2Panel<Tile>::Run(args);
-  if (whole == args.rows) return;
-  MatmulArgs rest = args;
-  rest.rows -= whole;
-  rest.x = args.x.from(whole);
-  rest.out += whole * args.out_stride;
-  Matmul<SimdAvx2>(rest);
+  if (whole == args.rows) return Avx2Panel<Tile>::Run(args);
+  InCachedGroups<SimdAvx2>(args, [whole](const MatmulArgs& part) {
+    Avx2Panel<Tile>::Run(part);
+    MatmulArgs rest = part;
+    rest.rows -= whole;
+    rest.x = part.x.from(whole);
+    rest.out += whole * part.out_stride;
+    MatmulGroups<SimdAvx2>(rest);
+  });
 }
 
 inline void Avx2Matmul(const MatmulArgs& args) {

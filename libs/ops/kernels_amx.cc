@@ -45,14 +45,16 @@ void AmxMatmulRows(const MatmulArgs& args) {
   if (!IsQuantized(args.layout) || args.rows < AmxMatmul<Q4Tile<S>>::kRows) {
     return kAvx512Kernels.matmul(args);
   }
-  TileRows(args);
   const int64_t done = args.rows / kLeast * kLeast;
-  if (done == args.rows) return;
-  MatmulArgs rest = args;
-  rest.rows -= done;
-  rest.x = args.x.from(done);
-  rest.out += done * args.out_stride;
-  kAvx512Kernels.matmul(rest);
+  if (done == args.rows) return TileRows(args);
+  InCachedGroups<S>(args, [done](const MatmulArgs& part) {
+    TileRows(part);
+    MatmulArgs rest = part;
+    rest.rows -= done;
+    rest.x = part.x.from(done);
+    rest.out += done * part.out_stride;
+    kAvx512Kernels.matmul(rest);
+  });
 }
 
 }  // namespace weft::cpu

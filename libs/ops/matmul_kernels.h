@@ -179,6 +179,24 @@ using F16Pass = FloatPass<S, R, FromF16<S>>;
 template <typename S, int R>
 using Bf16Pass = FloatPass<S, R, FromBf16<S>>;
 
+// fn(args of some groups) for all groups, so few at a time that weights which are read several
+// times come from a cache after the first.
+template <typename S, typename Fn>
+void InCachedGroups(const MatmulArgs& args, Fn&& fn) {
+  constexpr int64_t kCached = 512 << 10;  // bytes of weights
+  constexpr int64_t kLeastGroups = 4;
+  const int64_t group_bytes = GroupBytes(args.layout, args.cols);
+  const int64_t most = std::max(kLeastGroups, kCached / group_bytes);
+  for (int64_t group = 0; group < args.groups; group += most) {
+    MatmulArgs part = args;
+    part.weights += group * group_bytes;
+    part.groups = std::min(most, args.groups - group);
+    part.outputs = std::min(part.groups * kGroupRows, args.outputs - group * kGroupRows);
+    part.out += group * kGroupRows;
+    fn(part);
+  }
+}
+
 // All rows of all groups: R rows at a time, the rest by halves. A row's bits do not depend on R.
 template <typename S, template <typename, int> class Pass>
 void MatmulRows(const MatmulArgs& args) {
@@ -198,7 +216,7 @@ void MatmulRows(const MatmulArgs& args) {
 }
 
 template <typename S>
-void Matmul(const MatmulArgs& args) {
+void MatmulGroups(const MatmulArgs& args) {
   switch (args.layout) {
     case Layout::kQ4:
       return MatmulRows<S, Q4Pass>(args);
@@ -221,6 +239,12 @@ void Matmul(const MatmulArgs& args) {
     case Layout::kBF16:
       return MatmulRows<S, Bf16Pass>(args);
   }
+}
+
+template <typename S>
+void Matmul(const MatmulArgs& args) {
+  if (args.rows <= S::kMatmulRows) return MatmulGroups<S>(args);
+  InCachedGroups<S>(args, MatmulGroups<S>);
 }
 
 }  // namespace weft::cpu

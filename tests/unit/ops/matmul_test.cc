@@ -74,6 +74,46 @@ TEST_CASE("Linear gives the same bits on every instruction set and thread count"
   }
 }
 
+TEST_CASE("Products larger than what is taken at once have the same bits on every instruction set",
+          "[ops]") {
+  // One type a layout. Panels of inputs, sixteen groups and 64 rows at a time, 512 KB of weights:
+  // some of each, the last one not whole.
+  const DType type = GENERATE(DType::kQ4_1, DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
+                              DType::kIQ4_NL, DType::kQ2_K, DType::kF16);
+  INFO(Name(type));
+  constexpr int64_t kOutputs = 37 * 16 + 5;
+  constexpr int64_t kCols = 2304;
+  constexpr int64_t kRows = 67;
+  const RawWeight raw(type, kOutputs, kCols, 13);
+  const Weight weight = Repacked(raw);
+  const QuantizedActivations x(RandomFloats(kRows * kCols, 6), kCols,
+                               cpu::GetKernels(Isa::kScalar));
+  // All groups in one call: Linear would give each task a few.
+  const auto multiply = [&](int64_t rows, Isa isa) {
+    std::vector<float> out(static_cast<size_t>(rows * kOutputs), -1.0f);
+    cpu::GetKernels(isa).matmul({.layout = weight.layout,
+                                 .weights = weight.packed,
+                                 .cols = kCols,
+                                 .groups = weight.groups(),
+                                 .outputs = kOutputs,
+                                 .x = x.view.quantized,
+                                 .x_float = x.view.data,
+                                 .rows = rows,
+                                 .out = out.data(),
+                                 .out_stride = kOutputs});
+    return out;
+  };
+  for (const int64_t rows : {19, 67}) {
+    const std::vector<float> expected = multiply(rows, Isa::kScalar);
+    // One row takes all groups in one go.
+    REQUIRE(SameBits(multiply(1, Isa::kScalar), {expected.begin(), expected.begin() + kOutputs}));
+    for (const Isa isa : AvailableIsas()) {
+      INFO(Name(isa));
+      REQUIRE(SameBits(multiply(rows, isa), expected));
+    }
+  }
+}
+
 TEST_CASE("A row's product does not depend on the rows beside it", "[ops]") {
   const auto type = GENERATE(from_range(kTypes));
   INFO(Name(type));
