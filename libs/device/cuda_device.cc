@@ -82,7 +82,9 @@ class CudaDevice final : public Device {
   absl::StatusOr<EventHandle> CreateEvent() override {
     WEFT_RETURN_IF_ERROR(Use());
     cudaEvent_t event = nullptr;
-    WEFT_RETURN_IF_ERROR(FromCuda(cudaEventCreate(&event), "cudaEventCreate"));
+    // A thread that waits for it sleeps: the next step is on the stream already.
+    WEFT_RETURN_IF_ERROR(FromCuda(cudaEventCreateWithFlags(&event, cudaEventBlockingSync),
+                                  "cudaEventCreateWithFlags"));
     return reinterpret_cast<EventHandle>(event);
   }
   void DestroyEvent(EventHandle event) override { (void)cudaEventDestroy(Of(event)); }
@@ -177,6 +179,10 @@ class CudaDevice final : public Device {
   absl::Status DoSynchronize(StreamHandle stream) override {
     const Range range("synchronize");
     return FromCuda(cudaStreamSynchronize(Of(stream)), "cudaStreamSynchronize");
+  }
+  absl::Status DoWait(EventHandle event) override {
+    const Range range("wait for a step");
+    return FromCuda(cudaEventSynchronize(Of(event)), "cudaEventSynchronize");
   }
 
  private:

@@ -37,6 +37,11 @@ absl::Status Device::Synchronize(StreamHandle stream) {
   return DoSynchronize(stream);
 }
 
+absl::Status Device::Wait(EventHandle event) {
+  AssertNoStep("the host waits for an event inside a step");
+  return DoWait(event);
+}
+
 absl::StatusOr<Stream> MakeStream(Device& device) {
   WEFT_ASSIGN_OR_RETURN(StreamHandle stream, device.CreateStream());
   return Stream(device, stream);

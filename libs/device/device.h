@@ -68,6 +68,9 @@ class Device {
   virtual absl::Status Record(EventHandle event, StreamHandle stream) = 0;
   // Work put on `stream` from now on waits for the event; the caller does not.
   virtual absl::Status WaitFor(StreamHandle stream, EventHandle event) = 0;
+  // The caller waits until all that was put on the stream before the event is done; its first
+  // error. Elsewhere than inside a step.
+  absl::Status Wait(EventHandle event);
   // True when all that was recorded before the event is done.
   virtual absl::StatusOr<bool> Done(EventHandle event) = 0;
   // Time from one recorded, finished event to another.
@@ -98,6 +101,7 @@ class Device {
   virtual absl::StatusOr<void*> DoAllocatePinned(uint64_t bytes) = 0;
   virtual void DoFreePinned(void* memory) = 0;
   virtual absl::Status DoSynchronize(StreamHandle stream) = 0;
+  virtual absl::Status DoWait(EventHandle event) = 0;
 
  private:
   void AssertNoStep(const char* what) const;

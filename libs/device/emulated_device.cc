@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <vector>
 
 #include "libs/base/status.h"
@@ -17,12 +18,15 @@ struct Work {
 };
 
 struct EmulatedStream {
+  bool lazy = false;
+  std::deque<Work> waiting;  // of a lazy device
   bool capturing = false;
   std::vector<Work> recorded;
   absl::Status error;
 };
 
 struct EmulatedEvent {
+  EmulatedStream* stream = nullptr;  // on which it is to be recorded
   bool recorded = false;
   std::chrono::steady_clock::time_point at;
 };
@@ -31,13 +35,31 @@ struct EmulatedGraph {
   std::vector<Work> work;
 };
 
+void RunNow(EmulatedStream& stream, const Work& work) {
+  // As on a GPU: after an error nothing runs until somebody has looked at it.
+  if (stream.error.ok()) stream.error = Annotate(work.run(), work.what);
+}
+
+// Runs what waits on the stream, until `enough` says so.
+template <typename Enough>
+void Drain(EmulatedStream& stream, const Enough& enough) {
+  while (!stream.waiting.empty() && !enough()) {
+    const Work work = std::move(stream.waiting.front());
+    stream.waiting.pop_front();
+    RunNow(stream, work);
+  }
+}
+void Drain(EmulatedStream& stream) {
+  Drain(stream, [] { return false; });
+}
+
 EmulatedStream& Of(StreamHandle stream) { return *reinterpret_cast<EmulatedStream*>(stream); }
 EmulatedEvent& Of(EventHandle event) { return *reinterpret_cast<EmulatedEvent*>(event); }
 EmulatedGraph& Of(GraphHandle graph) { return *reinterpret_cast<EmulatedGraph*>(graph); }
 
 }  // namespace
 
-EmulatedDevice::EmulatedDevice(const Options& options) {
+EmulatedDevice::EmulatedDevice(const Options& options) : lazy_(options.lazy) {
   info_.name = "emulated sm_90";
   info_.major = 9;
   info_.multiprocessors = 1;
@@ -86,9 +108,15 @@ void EmulatedDevice::Return(void* memory, bool pinned) {
 }
 
 absl::StatusOr<void*> EmulatedDevice::DoAllocate(uint64_t bytes) { return Take(bytes, false); }
-void EmulatedDevice::DoFree(void* memory) { Return(memory, false); }
+void EmulatedDevice::DoFree(void* memory) {
+  for (StreamHandle stream : streams_) Drain(Of(stream));
+  Return(memory, false);
+}
 absl::StatusOr<void*> EmulatedDevice::DoAllocatePinned(uint64_t bytes) { return Take(bytes, true); }
-void EmulatedDevice::DoFreePinned(void* memory) { Return(memory, true); }
+void EmulatedDevice::DoFreePinned(void* memory) {
+  for (StreamHandle stream : streams_) Drain(Of(stream));
+  Return(memory, true);
+}
 
 absl::StatusOr<const EmulatedDevice::Block*> EmulatedDevice::Holding(const void* at, uint64_t bytes,
                                                                      bool pinned,
@@ -109,13 +137,20 @@ absl::StatusOr<const EmulatedDevice::Block*> EmulatedDevice::Holding(const void*
 }
 
 absl::StatusOr<StreamHandle> EmulatedDevice::CreateStream() {
-  return reinterpret_cast<StreamHandle>(new EmulatedStream);
+  auto* stream = new EmulatedStream;
+  stream->lazy = lazy_;
+  return *streams_.insert(reinterpret_cast<StreamHandle>(stream)).first;
 }
-void EmulatedDevice::DestroyStream(StreamHandle stream) { delete &Of(stream); }
+void EmulatedDevice::DestroyStream(StreamHandle stream) {
+  Drain(Of(stream));
+  streams_.erase(stream);
+  delete &Of(stream);
+}
 
 absl::Status EmulatedDevice::DoSynchronize(StreamHandle stream) {
   if (Of(stream).capturing)
     return FailedPrecondition("the stream captures: it cannot be waited for");
+  Drain(Of(stream));
   return std::exchange(Of(stream).error, absl::OkStatus());
 }
 
@@ -126,9 +161,9 @@ void EmulatedDevice::Enqueue(StreamHandle handle, std::string what,
     stream.recorded.push_back({std::move(what), std::move(work)});
     return;
   }
-  // As on a GPU: after an error nothing runs until somebody has looked at it.
-  if (!stream.error.ok()) return;
-  stream.error = Annotate(work(), what);
+  Work now{std::move(what), std::move(work)};
+  if (!stream.lazy) return RunNow(stream, now);
+  stream.waiting.push_back(std::move(now));
 }
 
 absl::StatusOr<EventHandle> EmulatedDevice::CreateEvent() {
@@ -137,6 +172,8 @@ absl::StatusOr<EventHandle> EmulatedDevice::CreateEvent() {
 void EmulatedDevice::DestroyEvent(EventHandle event) { delete &Of(event); }
 
 absl::Status EmulatedDevice::Record(EventHandle event, StreamHandle stream) {
+  Of(event).stream = &Of(stream);
+  Of(event).recorded = false;
   Enqueue(stream, "record an event", [event] {
     Of(event).recorded = true;
     Of(event).at = std::chrono::steady_clock::now();
@@ -147,13 +184,28 @@ absl::Status EmulatedDevice::Record(EventHandle event, StreamHandle stream) {
 
 absl::Status EmulatedDevice::WaitFor(StreamHandle stream, EventHandle event) {
   Enqueue(stream, "wait for an event", [event]() -> absl::Status {
+    if (Of(event).stream != nullptr) {
+      Drain(*Of(event).stream, [event] { return Of(event).recorded; });
+    }
     if (!Of(event).recorded) return FailedPrecondition("the event was never recorded");
     return absl::OkStatus();
   });
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> EmulatedDevice::Done(EventHandle event) { return Of(event).recorded; }
+absl::StatusOr<bool> EmulatedDevice::Done(EventHandle event) {
+  if (Of(event).stream == nullptr) return false;
+  EmulatedStream& stream = *Of(event).stream;
+  const size_t before = stream.waiting.size();
+  Drain(stream, [&] { return Of(event).recorded || stream.waiting.size() < before; });
+  return Of(event).recorded;
+}
+
+absl::Status EmulatedDevice::DoWait(EventHandle event) {
+  if (Of(event).stream == nullptr) return FailedPrecondition("the event was never recorded");
+  Drain(*Of(event).stream, [event] { return Of(event).recorded; });
+  return Of(event).stream->error;
+}
 
 absl::StatusOr<double> EmulatedDevice::Milliseconds(EventHandle from, EventHandle to) {
   if (!Of(from).recorded || !Of(to).recorded) return FailedPrecondition("an event is not recorded");

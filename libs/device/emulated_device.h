@@ -1,7 +1,8 @@
 // A Device on this machine's CPU: kernels run under the emulator (libs/device/simt), which checks
 // every access to its memory. For tests; one thread uses it. Work runs when it is put on a stream,
 // so a stream's order is the program's, except while the stream captures: then it is recorded, and
-// runs whenever the graph is launched.
+// runs whenever the graph is launched. A lazy device runs it as late as one may: when somebody
+// waits for it, or asks; whoever changes pinned memory too early, or reads it, finds out.
 //
 // It is strict where a GPU is silent: copies outside allocations, freed or foreign memory, unpinned
 // host memory, copies to the host of bytes that nothing wrote and events that nobody recorded are
@@ -11,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "libs/device/device.h"
 
@@ -24,6 +26,7 @@ class EmulatedDevice final : public Device {
  public:
   struct Options {
     uint64_t memory_bytes = uint64_t{4} << 30;  // Allocate refuses more
+    bool lazy = false;
   };
   EmulatedDevice() : EmulatedDevice(Options()) {}
   explicit EmulatedDevice(const Options& options);
@@ -58,6 +61,7 @@ class EmulatedDevice final : public Device {
   absl::StatusOr<void*> DoAllocatePinned(uint64_t bytes) override;
   void DoFreePinned(void* memory) override;
   absl::Status DoSynchronize(StreamHandle stream) override;
+  absl::Status DoWait(EventHandle event) override;
 
  private:
   struct Block {
@@ -71,6 +75,8 @@ class EmulatedDevice final : public Device {
                                        const char* side) const;
 
   DeviceInfo info_;
+  const bool lazy_;
+  std::set<StreamHandle> streams_;
   std::map<const uint8_t*, Block> blocks_;
   uint64_t used_ = 0;
   uint64_t allocations_ = 0;  // ever made, for their names

@@ -12,13 +12,6 @@ namespace {
 
 static_assert(kv::kBlockTokens == kBlockTokens);
 
-constexpr int32_t kRowsWorthMeasuring = 8;
-constexpr double kAverageWeight = 0.2;  // of the newest value in moving averages
-
-void MoveAverage(double* average, double value) {
-  *average = *average == 0.0 ? value : *average + kAverageWeight * (value - *average);
-}
-
 absl::Status CheckRange(const char* field, uint64_t value, uint64_t low, uint64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
   return InvalidArgument("{}: {} is not in [{}, {}]", field, static_cast<int64_t>(value), low,
@@ -46,16 +39,26 @@ void Engine::Impl::Step(StepOutput* out) {
   Collect(begin, out);
   Plan();
   Admit(begin, out);
-  if (!scheduled_.empty()) {
+  if (steps_ahead_ != nullptr) {
+    StepAhead(out);
+  } else if (!scheduled_.empty()) {
     const SteadyTime launch = clock_.Now();
     Run(scheduled_, out);
     const double ms = Millis(clock_.Now() - launch);
-    const auto rows = static_cast<int32_t>(out->prefill_rows + out->decode_rows);
-    if (out->prefill_rows >= kRowsWorthMeasuring) MoveAverage(&ms_per_prefill_row_, ms / rows);
-    MoveAverage(&stats_.step_ms, ms);
-    ++stats_.steps;
+    CountStep(ms, static_cast<int32_t>(out->prefill_rows + out->decode_rows),
+              out->prefill_rows >= kRowsWorthMeasuring);
   }
   Publish(begin, out);
+}
+
+void Engine::Impl::CountStep(double ms, int32_t rows, bool prefill) {
+  const auto move = [](double* average, double value) {
+    constexpr double kNewest = 0.2;
+    *average = *average == 0.0 ? value : *average + kNewest * (value - *average);
+  };
+  if (prefill) move(&ms_per_prefill_row_, ms / rows);
+  move(&stats_.step_ms, ms);
+  ++stats_.steps;
 }
 
 void Engine::Impl::Publish(SteadyTime begin, StepOutput* out) {

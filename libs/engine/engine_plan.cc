@@ -47,6 +47,7 @@ void Engine::Impl::Accept(Inbox::Arrival arrival, StepOutput* out) {
   absl::Status status = ValidateItem(arrival.item, limits_);
   auto owned = std::make_unique<Sequence>(std::move(arrival.item), arrival.at);
   Sequence* sequence = owned.get();
+  sequence->serial = next_serial_++;
   sequences_[sequence->item.id] = std::move(owned);
   if (!status.ok()) return Finish(sequence, FinishReason::kError, std::move(status), out);
   // An earlier attempt may have got to the end without anybody hearing of it.
@@ -91,8 +92,10 @@ bool Engine::Impl::Follows(const Sequence& s, int32_t computed) const {
 void Engine::Impl::Plan() {
   // Prompts that arrived together and begin alike are computed once: the others follow.
   running_views_.clear();
+  planned_.clear();
   leaders_.clear();
   for (Sequence* s : running_) {
+    if (Ends(*s)) continue;
     bool follows = false;
     if (s->known() - s->computed > 1) {
       const int32_t computed = cache_.CatchUp(&s->kv, s->tokens, s->computed, s->cacheable());
@@ -107,7 +110,8 @@ void Engine::Impl::Plan() {
       follows = Follows(*s, s->computed);
       if (!follows && s->known() - s->computed > 1) leaders_.push_back(s);
     }
-    running_views_.push_back({.known = s->known(),
+    planned_.push_back(s);
+    running_views_.push_back({.known = s->ahead(),
                               .computed = s->computed,
                               .blocks = static_cast<int32_t>(s->kv.blocks.size()),
                               .releasable = cache_.Releasable(s->kv),
@@ -136,14 +140,16 @@ void Engine::Impl::Plan() {
             .logit_rows_cap = static_cast<int32_t>(std::max<int64_t>(
                 1, kPromptLogitBytes / (int64_t{limits_.vocab_size} * sizeof(float))))},
            &plan_);
-  WEFT_CHECK(sequences_.empty() || !plan_.running.empty() || !plan_.admitted.empty());
+  // Blocks that a last step on its way still holds may keep all others waiting for it.
+  WEFT_CHECK(sequences_.empty() || !flights_.empty() || !plan_.running.empty() ||
+             !plan_.admitted.empty());
 
   scheduled_.clear();
   for (const auto& rows : plan_.running) {
-    scheduled_.push_back({running_[static_cast<size_t>(rows.index)], rows.rows});
+    scheduled_.push_back({planned_[static_cast<size_t>(rows.index)], rows.rows});
   }
   std::vector<Sequence*> victims;
-  for (int32_t index : plan_.preempted) victims.push_back(running_[static_cast<size_t>(index)]);
+  for (int32_t index : plan_.preempted) victims.push_back(planned_[static_cast<size_t>(index)]);
   for (Sequence* victim : victims) Preempt(victim);
 }
 
@@ -197,7 +203,7 @@ void Engine::Impl::Admit(SteadyTime now, StepOutput* out) {
     Sequence* s = scheduled.sequence;
     WEFT_CHECK(cache_.Grow(&s->kv, s->computed + scheduled.rows));
     ++out->sequences;
-    (s->known() - s->computed == 1 ? out->decode_rows : out->prefill_rows) +=
+    (s->ahead() - s->computed == 1 ? out->decode_rows : out->prefill_rows) +=
         static_cast<uint32_t>(scheduled.rows);
   }
 }

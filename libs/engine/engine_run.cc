@@ -14,7 +14,7 @@ constexpr double kOutputTokenCost = 2.0;
 
 }  // namespace
 
-void Engine::Impl::Run(std::span<const Scheduled> rows, StepOutput* out) {
+size_t Engine::Impl::Build(std::span<const Scheduled> rows) {
   batch_.Clear();
   size_t wanted = 0;
   for (const auto& [s, count] : rows) {
@@ -25,14 +25,19 @@ void Engine::Impl::Run(std::span<const Scheduled> rows, StepOutput* out) {
                                 .context_tokens = s->computed + count});
     for (int32_t position = s->computed; position < s->computed + count; ++position) {
       const int32_t block = s->kv.blocks[static_cast<size_t>(position / kBlockTokens)];
-      const bool last = position + 1 == s->known() || s->scores_at(position);
-      batch_.tokens.push_back(s->tokens[static_cast<size_t>(position)]);
+      const bool last = position + 1 == s->ahead() || s->scores_at(position);
+      batch_.tokens.push_back(position < s->known() ? s->tokens[static_cast<size_t>(position)] : 0);
       batch_.positions.push_back(position);
       batch_.cache_slots.push_back(block * kBlockTokens + position % kBlockTokens);
       batch_.wants_logits.push_back(last ? 1 : 0);
       wanted += last ? 1 : 0;
     }
   }
+  return wanted;
+}
+
+void Engine::Impl::Run(std::span<const Scheduled> rows, StepOutput* out) {
+  const size_t wanted = Build(rows);
   const auto vocab = static_cast<size_t>(limits_.vocab_size);
   if (logits_.size() < wanted * vocab) logits_.resize(wanted * vocab);
   const absl::Status status = model_->Forward(batch_, std::span(logits_).first(wanted * vocab));
@@ -55,16 +60,19 @@ void Engine::Impl::Run(std::span<const Scheduled> rows, StepOutput* out) {
     Sequence* s = scheduled.sequence;
     const int32_t end = s->computed + scheduled.rows;
     for (int32_t position = s->computed; position < std::min(end, s->known() - 1); ++position) {
-      if (s->scores_at(position)) ScorePrompt(s, position, next_row(), out);
+      if (!s->scores_at(position)) continue;
+      const int32_t token = s->tokens[static_cast<size_t>(position) + 1];
+      ReportPrompt(s, position, sampler_.Score(next_row(), token, s->item.sampling.top_logprobs),
+                   out);
+      s->prompt_scored = position + 1;
     }
     Advance(scheduled, end == s->known() ? next_row() : std::span<const float>(), out);
   }
 }
 
 // The prompt's rows of a sequence come in order, so its log probabilities do.
-void Engine::Impl::ScorePrompt(Sequence* s, int32_t position, std::span<const float> logits,
-                               StepOutput* out) {
-  const int32_t token = s->tokens[static_cast<size_t>(position) + 1];
+void Engine::Impl::ReportPrompt(Sequence* s, int32_t position, sampling::TokenLogprob logprob,
+                                StepOutput* out) {
   if (out->prompt_rows.empty() || out->prompt_rows.back().id != s->item.id) {
     out->prompt_rows.push_back({.id = s->item.id,
                                 .attempt = s->item.attempt,
@@ -72,9 +80,8 @@ void Engine::Impl::ScorePrompt(Sequence* s, int32_t position, std::span<const fl
                                 .begin = static_cast<uint32_t>(out->prompt_logprobs.size()),
                                 .count = 0});
   }
-  out->prompt_logprobs.push_back(sampler_.Score(logits, token, s->item.sampling.top_logprobs));
+  out->prompt_logprobs.push_back(std::move(logprob));
   ++out->prompt_rows.back().count;
-  s->prompt_scored = position + 1;
 }
 
 void Engine::Impl::Advance(const Scheduled& scheduled, std::span<const float> logits,

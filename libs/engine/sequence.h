@@ -21,6 +21,12 @@ struct Sequence {
   kv::SequenceKv kv;
   bool running = false;
   uint64_t admitted = 0;  // number of the latest admission
+  uint64_t serial = 0;    // of the engine's sequences, never used again
+
+  // Tokens that steps on their way to a device choose: they exist, and are not known here. While
+  // the next step is planned there is at most one; which answer of its step it is.
+  int32_t pending = 0;
+  int32_t pending_answer = -1;
 
   SteadyTime submitted;
   std::optional<SteadyTime> started;      // first admission
@@ -32,6 +38,7 @@ struct Sequence {
 
   Sequence(WorkItem work, SteadyTime now);
   int32_t known() const { return static_cast<int32_t>(tokens.size()); }
+  int32_t ahead() const { return known() + pending; }
   // Whether log probabilities of the prompt are still to be reported.
   bool scores_prompt() const {
     return item.sampling.prompt_logprobs && prompt_scored + 1 < static_cast<int32_t>(prompt_size);

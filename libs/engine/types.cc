@@ -39,6 +39,7 @@ void StepOutput::Clear() {
   decode_rows = 0;
   sequences = 0;
   duration = {};
+  gap_seconds.reset();
   model_gone = absl::OkStatus();
 }
 

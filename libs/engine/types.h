@@ -105,6 +105,11 @@ struct EngineStats {
   uint64_t preemptions = 0;
   uint64_t evictions = 0;  // KV blocks thrown out of the prefix tree
   uint64_t failures = 0;   // forward passes that failed
+  // Steps of a device. A gap is the time between two steps of which the second was on its way
+  // before the first was over.
+  double device_seconds = 0.0;
+  double gap_seconds = 0.0;
+  uint64_t gaps = 0;
 };
 
 // What one step did, for all sequences. Reused by the loop: copy what must outlive the sink call.
@@ -129,6 +134,7 @@ struct StepOutput {
   uint32_t decode_rows = 0;
   uint32_t sequences = 0;  // that took part in it
   std::chrono::microseconds duration{0};
+  std::optional<double> gap_seconds;  // of a device before this step, see EngineStats
 
   // Not OK: the model is gone for good (ModelRunner::health). No step follows, and those whose work
   // was here have been told nothing: it can go on elsewhere.

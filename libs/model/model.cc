@@ -14,6 +14,7 @@
 #include "libs/device/thread_team.h"
 #include "libs/gguf/gguf.h"
 #include "libs/model/model_source.h"
+#include "libs/model/model_steps.h"
 #include "libs/model/rank_link.h"
 #include "libs/model/transformer.h"
 #include "libs/model/weights.h"
@@ -110,6 +111,8 @@ struct Model::State {
   ModelWeights weights;
   std::unique_ptr<RankLink> link;  // one rank of several
   std::unique_ptr<Transformer> transformer;
+  bool graphs = true;
+  std::unique_ptr<ModelSteps> steps;  // on a device, with its pages
 
   KvShape shape;
   int32_t kv_blocks = 0;
@@ -125,9 +128,14 @@ struct Model::State {
   // The hash of the weights, and what was repacked, from or to the cache.
   void Keep(const RepackCache& cache);
   const std::string& WeightsSha256();
+  absl::Status Check(const StepBatch& batch) const;
   absl::Status Check(const StepBatch& batch, std::span<float> logits) const;
   absl::Status CheckSequence(const StepBatch& batch, size_t index) const;
   absl::Status LoadOnDevice(const WeightSource& source);
+  size_t edits_of_step() const {
+    return static_cast<size_t>(max_sequences) * MostEdits(config.context_length, config.vocab);
+  }
+  absl::Status MakeSteps();
   // Memory for pages and steps; where the pages begin.
   absl::StatusOr<uint8_t*> TakePages(uint64_t bytes);
 };
@@ -196,6 +204,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   const WeightSource weights{*state->tensors, options.progress, repacked};
   if (gpu) {
     state->device = options.device;
+    state->graphs = options.graphs;
     state->max_rows = options.max_step_rows;
     state->max_sequences = options.max_step_sequences;
     state->device_reserve_bytes = options.device_reserve_bytes;
@@ -235,14 +244,17 @@ absl::Status Model::AllocateKv(int32_t blocks, int32_t block_tokens) {
   }
   State& s = *state_;
   s.kv_blocks = 0;
+  s.steps.reset();
   s.cache.clear();
   s.shape.block_tokens = block_tokens;
-  const uint64_t bytes = per_block * static_cast<uint64_t>(blocks);
+  // On a device one more, where rows work that only fill a step up.
+  const int32_t all = s.device == nullptr ? blocks : blocks + 1;
+  const uint64_t bytes = per_block * static_cast<uint64_t>(all);
   WEFT_ASSIGN_OR_RETURN(uint8_t* const pages, s.TakePages(bytes));
   s.kv_blocks = blocks;
   const uint64_t layer = bytes / static_cast<uint64_t>(s.config.layers);
   const uint64_t k_bytes =
-      static_cast<uint64_t>(s.shape.k_page().bytes()) * static_cast<uint64_t>(blocks);
+      static_cast<uint64_t>(s.shape.k_page().bytes()) * static_cast<uint64_t>(all);
   for (int32_t i = 0; i < s.config.layers; ++i) {
     uint8_t* k = pages + layer * static_cast<uint64_t>(i);
     s.cache.push_back({k, k + k_bytes});
@@ -250,7 +262,23 @@ absl::Status Model::AllocateKv(int32_t blocks, int32_t block_tokens) {
   // On a device steps have their memory beside the pages.
   s.kv_bytes.store(s.device == nullptr ? bytes : s.device->step_memory().bytes(),
                    std::memory_order_relaxed);
-  return absl::OkStatus();
+  return s.device == nullptr ? absl::OkStatus() : s.MakeSteps();
+}
+
+absl::Status Model::State::MakeSteps() {
+  steps = std::make_unique<ModelSteps>(
+      ModelSteps::Parts{.transformer = transformer.get(),
+                        .device = device.get(),
+                        .cache = cache,
+                        .shape = &shape,
+                        .progress = &progress,
+                        .check = [this](const StepBatch& batch) { return Check(batch); },
+                        .spare_page = kv_blocks,
+                        .context_tokens = config.context_length,
+                        .vocab = config.vocab,
+                        .most_edits = MostEdits(config.context_length, config.vocab),
+                        .edits_of_step = edits_of_step()});
+  return graphs ? steps->Record() : absl::OkStatus();
 }
 
 absl::StatusOr<uint8_t*> Model::State::TakePages(uint64_t bytes) {
@@ -264,7 +292,8 @@ absl::StatusOr<uint8_t*> Model::State::TakePages(uint64_t bytes) {
                                           .block_tokens = shape.block_tokens,
                                           .logit_rows = std::min(kLogitRows, max_rows),
                                           .vocab = config.vocab,
-                                          .angles = transformer->angles()}));
+                                          .angles = transformer->angles(),
+                                          .edits = edits_of_step()}));
   transformer->Plan(max_rows, std::min(kLogitRows, max_rows));
   const DeviceArena::Slice pages = device->step_memory().Plan("KV pages", bytes);
   WEFT_RETURN_IF_ERROR(device->TakeSteps(device_reserve_bytes));
@@ -329,7 +358,7 @@ absl::Status Model::State::CheckSequence(const StepBatch& batch, size_t index) c
   return absl::OkStatus();
 }
 
-absl::Status Model::State::Check(const StepBatch& batch, std::span<float> logits) const {
+absl::Status Model::State::Check(const StepBatch& batch) const {
   if (kv_blocks == 0) return FailedPrecondition("Forward before AllocateKv");
   const size_t rows = batch.tokens.size();
   if (rows == 0 || rows > static_cast<size_t>(max_rows)) {
@@ -360,6 +389,11 @@ absl::Status Model::State::Check(const StepBatch& batch, std::span<float> logits
   if (next_row != static_cast<int64_t>(rows)) {
     return InvalidArgument("sequences: they cover {} of {} rows", next_row, rows);
   }
+  return absl::OkStatus();
+}
+
+absl::Status Model::State::Check(const StepBatch& batch, std::span<float> logits) const {
+  WEFT_RETURN_IF_ERROR(Check(batch));
   const auto wanted =
       static_cast<size_t>(std::count_if(batch.wants_logits.begin(), batch.wants_logits.end(),
                                         [](uint8_t wants) { return wants != 0; }));
@@ -382,6 +416,12 @@ absl::Status Model::Check(const StepBatch& batch, std::span<float> logits) const
 absl::Status Model::Step(const StepBatch& batch, std::span<float> logits) {
   return state_->transformer->Forward(batch, state_->cache, state_->shape, logits,
                                       state_->progress);
+}
+
+DeviceSteps* Model::device_steps() { return state_->steps.get(); }
+
+absl::Status Model::health() const {
+  return state_->steps == nullptr ? absl::OkStatus() : state_->steps->health();
 }
 
 uint64_t Model::layer_progress() const { return state_->progress.load(std::memory_order_relaxed); }

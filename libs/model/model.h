@@ -63,6 +63,8 @@ struct ModelOptions {
   std::shared_ptr<OpDevice> device = nullptr;
   int32_t max_step_rows = 512;
   int32_t max_step_sequences = 64;
+  // kGpu: decode steps are recorded once and then replayed as graphs.
+  bool graphs = true;
   uint64_t device_reserve_bytes = 0;
   // One rank of several (parallel_model.h); null: the whole model. Outlives the model, which then
   // answers for its own part.
@@ -88,6 +90,8 @@ class Model final : public ModelRunner {
   absl::Status AllocateKv(int32_t blocks, int32_t block_tokens) override;
   uint64_t KvBytesPerBlock(int32_t block_tokens) const override;
   absl::Status Forward(const StepBatch& batch, std::span<float> logits) override;
+  DeviceSteps* device_steps() override;
+  absl::Status health() const override;
   uint64_t layer_progress() const override;
   std::string weights_sha256() const override;
   std::string quantization() const override;

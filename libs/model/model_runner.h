@@ -12,6 +12,8 @@
 
 namespace weft {
 
+class DeviceSteps;
+
 // One thread at a time, except where a method says otherwise.
 class ModelRunner {
  public:
@@ -33,6 +35,10 @@ class ModelRunner {
   // tokens outside the vocabulary, or refers to pages that do not exist is kInvalidArgument and
   // changes nothing.
   virtual absl::Status Forward(const StepBatch& batch, std::span<float> logits) = 0;
+
+  // Steps that run while the host plans the next one; null where Forward is all there is. Either
+  // is used, not both at once.
+  virtual DeviceSteps* device_steps() { return nullptr; }
 
   // Not OK: no step will succeed any more, and a process of its own should end, so that its work
   // goes elsewhere. Thread safe.

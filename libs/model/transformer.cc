@@ -64,24 +64,27 @@ int32_t Transformer::angles() const {
   return config_.rope_dim * (config_.rope_base_sliding > 0 ? 2 : 1);
 }
 
-absl::Status Transformer::BeginStep(const StepBatch& batch) {
-  if (context_.device == nullptr) return absl::OkStatus();
+StepInputs Transformer::Inputs(const StepBatch& batch, const StepChoices& choices) const {
   const size_t floats = batch.tokens.size() * static_cast<size_t>(config_.rope_dim);
   const auto angles = [floats](const std::vector<float>& of) {
     return std::span(of).first(std::min(of.size(), floats));
   };
-  return context_.device->BeginStep({.tokens = batch.tokens,
-                                     .positions = batch.positions,
-                                     .slots = batch.cache_slots,
-                                     .wanted_rows = wanted_rows_,
-                                     .cos_sin = angles(cos_sin_),
-                                     .cos_sin_sliding = angles(cos_sin_sliding_),
-                                     .sequences = sequences_});
+  StepInputs inputs;
+  inputs.tokens = batch.tokens;
+  inputs.positions = batch.positions;
+  inputs.slots = batch.cache_slots;
+  inputs.wanted_rows = wanted_rows_;
+  inputs.cos_sin = angles(cos_sin_);
+  inputs.cos_sin_sliding = angles(cos_sin_sliding_);
+  inputs.sequences = sequences_;
+  inputs.choices = choices.rows;
+  inputs.edits = choices.edits;
+  inputs.fed = choices.fed;
+  inputs.counted = choices.counted;
+  return inputs;
 }
 
-absl::Status Transformer::Forward(const StepBatch& batch, std::span<const KvLayer> cache,
-                                  const KvShape& shape, std::span<float> logits,
-                                  std::atomic<uint64_t>& progress) {
+StepView Transformer::Prepare(const StepBatch& batch, const KvShape& shape) {
   if (context_.device == nullptr) Reserve(batch.rows());
   wanted_rows_.clear();
   for (int32_t row = 0; row < batch.rows(); ++row) {
@@ -98,16 +101,62 @@ absl::Status Transformer::Forward(const StepBatch& batch, std::span<const KvLaye
     rope_sliding_.Fill(batch.positions, cos_sin_sliding_.data());
     step.cos_sin_sliding = cos_sin_sliding_.data();
   }
-  WEFT_RETURN_IF_ERROR(BeginStep(batch));
-  WEFT_RETURN_IF_ERROR(Enter(batch));
+  return step;
+}
+
+absl::Status Transformer::Run(const StepView& step, std::span<const KvLayer> cache,
+                              std::span<float> logits, std::atomic<uint64_t>& progress) {
+  WEFT_RETURN_IF_ERROR(Enter(step.batch));
   for (int32_t i = 0; i < config_.layers; ++i) {
     WEFT_RETURN_IF_ERROR(Layer(i, cache[static_cast<size_t>(i)], step));
     progress.fetch_add(1, std::memory_order_relaxed);
   }
-  const absl::Status read = Leave(batch, logits);
-  if (context_.device == nullptr) return read;
-  const absl::Status ended = context_.device->EndStep();
+  return Leave(step.batch, logits);
+}
+
+absl::Status Transformer::Forward(const StepBatch& batch, std::span<const KvLayer> cache,
+                                  const KvShape& shape, std::span<float> logits,
+                                  std::atomic<uint64_t>& progress) {
+  const StepView step = Prepare(batch, shape);
+  choosing_ = false;
+  OpDevice* device = context_.device;
+  if (device == nullptr) return Run(step, cache, logits, progress);
+  WEFT_RETURN_IF_ERROR(device->BeginStep(Inputs(batch, {})));
+  const absl::Status read = Run(step, cache, logits, progress);
+  const absl::Status ended = device->EndStep();
   return read.ok() ? ended : read;
+}
+
+absl::Status Transformer::Launch(const StepBatch& batch, const StepChoices& choices, bool padded,
+                                 std::span<const KvLayer> cache, const KvShape& shape,
+                                 std::atomic<uint64_t>& progress) {
+  const StepView step = Prepare(batch, shape);
+  choosing_ = true;
+  OpDevice& device = *context_.device;
+  StepInputs inputs = Inputs(batch, choices);
+  inputs.padded = padded;
+  WEFT_RETURN_IF_ERROR(device.BeginStep(inputs));
+  absl::Status status;
+  if (device.replays()) {
+    progress.fetch_add(static_cast<uint64_t>(config_.layers), std::memory_order_relaxed);
+  } else {
+    status = Run(step, cache, {}, progress);
+  }
+  const absl::Status launched = device.LaunchStep();
+  return status.ok() ? launched : status;
+}
+
+absl::Status Transformer::Record(const StepBatch& batch, const StepChoices& choices,
+                                 std::span<const KvLayer> cache, const KvShape& shape) {
+  const StepView step = Prepare(batch, shape);
+  choosing_ = true;
+  StepInputs inputs = Inputs(batch, choices);
+  inputs.padded = true;
+  WEFT_RETURN_IF_ERROR(context_.device->BeginRecording(inputs));
+  std::atomic<uint64_t> none{0};
+  const absl::Status status = Run(step, cache, {}, none);
+  const absl::Status recorded = context_.device->EndRecording();
+  return status.ok() ? recorded : status;
 }
 
 absl::Status Transformer::Enter(const StepBatch& batch) {
@@ -203,6 +252,11 @@ absl::Status Transformer::Logits(std::span<float> logits) {
         Project(part, count, rows, out);
       };
       WEFT_RETURN_IF_ERROR(link_->GatherLogits(rows, project, logits));
+      continue;
+    }
+    if (choosing_) {
+      Project(0, rows, rows, logits_.data());
+      device->Sample(logits_.data(), first, rows);
       continue;
     }
     const std::span<float> to = logits.subspan(static_cast<size_t>(first * config_.vocab),

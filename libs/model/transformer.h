@@ -12,6 +12,7 @@
 
 #include "libs/model/activation_buffer.h"
 #include "libs/model/attention_block.h"
+#include "libs/model/device_steps.h"
 #include "libs/model/expert_block.h"
 #include "libs/model/ffn_block.h"
 #include "libs/model/model_config.h"
@@ -37,6 +38,15 @@ class Transformer {
   // a device or another rank does.
   absl::Status Forward(const StepBatch& batch, std::span<const KvLayer> cache, const KvShape& shape,
                        std::span<float> logits, std::atomic<uint64_t>& progress);
+
+  // On a device: puts the step on it, where tokens are chosen, and returns. A padded step is of a
+  // shape that was recorded, where the device has it.
+  absl::Status Launch(const StepBatch& batch, const StepChoices& choices, bool padded,
+                      std::span<const KvLayer> cache, const KvShape& shape,
+                      std::atomic<uint64_t>& progress);
+  // Records such a step, whose contents do not matter.
+  absl::Status Record(const StepBatch& batch, const StepChoices& choices,
+                      std::span<const KvLayer> cache, const KvShape& shape);
 
   // On a device, whose step memory is being planned: what steps of up to so many rows need.
   void Plan(int64_t rows, int64_t logit_rows);
@@ -69,7 +79,12 @@ class Transformer {
   // scale first. With `source`, of those rows.
   void AddNorm(const NormVectors* before, const NormVectors& norm, int64_t rows,
                std::span<const int32_t> source = {});
-  absl::Status BeginStep(const StepBatch& batch);
+  // What a step's ops are given beside the batch.
+  StepView Prepare(const StepBatch& batch, const KvShape& shape);
+  StepInputs Inputs(const StepBatch& batch, const StepChoices& choices) const;
+  // From the tokens to the logits, or to the chosen tokens where there is nowhere to put logits.
+  absl::Status Run(const StepView& step, std::span<const KvLayer> cache, std::span<float> logits,
+                   std::atomic<uint64_t>& progress);
   // Of wanted_rows_.
   absl::Status Logits(std::span<float> logits);
   // out [rows, width of the output matrix] of normed_'s rows [first, first + rows) of `all`.
@@ -96,6 +111,7 @@ class Transformer {
   ActivationBuffer normed_{ActivationBuffer::Floats::kIfRead};  // [rows, hidden]
   std::vector<AttentionSequence> sequences_;
   std::vector<int32_t> wanted_rows_;  // that want logits
+  bool choosing_ = false;             // in the step in hand, on the device
   StepBuffer<float> logits_;          // [logit_rows_, vocab]; only on a device
   int64_t logit_rows_ = 0;
 };

@@ -14,9 +14,6 @@
 namespace weft {
 namespace {
 
-// Arrays of a step begin at multiples of this.
-constexpr uint64_t kAlign = 256;
-constexpr uint64_t Rounded(uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 // Of one copy of weights.
 constexpr uint64_t kLaneBytes = uint64_t{32} << 20;
 
@@ -39,26 +36,6 @@ std::vector<uint16_t> ToBf16(const Weight& raw) {
 
 }  // namespace
 
-// Lays the arrays of a step out in the staging buffer.
-class GpuContext::Packer {
- public:
-  explicit Packer(uint8_t* staging) : staging_(staging) {}
-
-  // Where the array lies.
-  template <typename T>
-  uint64_t Add(std::span<const T> values) {
-    const uint64_t at = bytes_;
-    if (!values.empty()) std::memcpy(staging_ + at, values.data(), values.size_bytes());
-    bytes_ += Rounded(values.size_bytes());
-    return at;
-  }
-  uint64_t bytes() const { return bytes_; }
-
- private:
-  uint8_t* staging_;
-  uint64_t bytes_ = 0;
-};
-
 absl::StatusOr<std::shared_ptr<GpuContext>> GpuContext::Create(std::unique_ptr<Device> device,
                                                                gpu::Numerics numerics) {
   std::shared_ptr<GpuContext> context(new GpuContext(std::move(device), numerics));
@@ -68,6 +45,7 @@ absl::StatusOr<std::shared_ptr<GpuContext>> GpuContext::Create(std::unique_ptr<D
 
 GpuContext::~GpuContext() {
   if (in_step_) device_->EndStep();
+  if (stream_) (void)device_->Synchronize(stream_.get());
 }
 
 const OpTable& GpuContext::table() const { return GpuOps(); }
@@ -183,137 +161,10 @@ absl::StatusOr<Weight> GpuContext::KeepMatrix(const Weight& raw, bool (*supporte
   return out;
 }
 
-const void* GpuContext::Find(const void* host) const {
-  if (host == nullptr) return nullptr;
-  const auto* at = static_cast<const uint8_t*>(host);
-  for (const Input& input : step_) {
-    const auto* begin = static_cast<const uint8_t*>(input.host);
-    if (at >= begin && at < begin + input.bytes) return input.device + (at - begin);
-  }
-  const auto found = constants_.find(host);
-  WEFT_CHECK(found != constants_.end());
-  return found->second;
-}
-
-absl::Status GpuContext::PlanSteps(const StepLimits& limits) {
-  steps_ = nullptr;  // its memory first
-  staging_ = PinnedBuffer();
-  results_ = PinnedBuffer();
-  steps_ = std::make_unique<DeviceArena>(*device_);
-  limits_ = limits;
-  const auto rows = static_cast<uint64_t>(limits.rows);
-  const auto sequences = static_cast<uint64_t>(limits.sequences);
-  const auto context = static_cast<uint64_t>(limits.context_tokens);
-  const uint64_t pages = context / static_cast<uint64_t>(limits.block_tokens) + 1;
-  // tokens, positions, slots, wanted rows, partial rows; angles; items; block tables.
-  inputs_bytes_ = 5 * Rounded(rows * 4) +
-                  2 * Rounded(rows * static_cast<uint64_t>(limits.angles) * 4) +
-                  Rounded(rows * sizeof(gpu::AttentionItem)) + Rounded(sequences * pages * 4);
-  inputs_ = steps_->Plan("step inputs", inputs_bytes_);
-  const uint64_t chunks = context / gpu::kChunkTokens + 1;
-  const auto floats = static_cast<uint64_t>(attention_.heads * (attention_.head_dim + 2));
-  partial_ = steps_->Plan("partial attention",
-                          chunks == 1 ? 0 : std::min(rows, sequences) * chunks * floats * 4);
-  return absl::OkStatus();
-}
-
 uint64_t GpuContext::ExpertTileBytes(int64_t slots, int32_t experts) const {
   // Smaller steps may have more tiles for fewer slots, never more than slots.
   const int64_t tiles = std::min(slots, slots / gpu::ExpertTileRows(0, experts) + experts);
   return static_cast<uint64_t>(tiles) * sizeof(gpu::ExpertTile);
-}
-
-absl::Status GpuContext::TakeSteps(uint64_t reserve) {
-  WEFT_RETURN_IF_ERROR(steps_->Commit(reserve));
-  WEFT_ASSIGN_OR_RETURN(staging_, MakePinnedBuffer(*device_, inputs_bytes_));
-  const uint64_t logits =
-      static_cast<uint64_t>(limits_.logit_rows) * static_cast<uint64_t>(limits_.vocab) * 4;
-  WEFT_ASSIGN_OR_RETURN(results_, MakePinnedBuffer(*device_, logits));
-  return absl::OkStatus();
-}
-
-// Which rows share a block, and which are spread over one block for each chunk of their tokens.
-void GpuContext::PlanAttention(const StepInputs& in) {
-  items_.clear();
-  tables_.clear();
-  partial_rows_.assign(in.tokens.size(), -1);
-  const int32_t together = gpu::AttentionItemRows(attention_.heads, attention_.kv_heads);
-  int32_t chunks = 1;
-  int32_t spread_rows = 0;
-  for (const AttentionSequence& sequence : in.sequences) {
-    const int32_t tokens = sequence.first_position + sequence.rows;
-    const int32_t pages = (tokens + limits_.block_tokens - 1) / limits_.block_tokens;
-    const auto table = static_cast<int32_t>(tables_.size());
-    tables_.insert(tables_.end(), sequence.block_table, sequence.block_table + pages);
-    const bool spread = sequence.rows == 1;
-    if (spread) {
-      chunks = std::max(chunks, (tokens - 1) / gpu::kChunkTokens + 1);
-      partial_rows_[static_cast<size_t>(sequence.first_row)] = spread_rows++;
-    }
-    for (int32_t r = 0; r < sequence.rows; r += together) {
-      items_.push_back({sequence.first_row + r, std::min(together, sequence.rows - r),
-                        sequence.first_position + r, table, spread ? 1 : 0});
-    }
-  }
-  auto* partial = steps_->At(partial_);
-  const auto sums = static_cast<uint64_t>(spread_rows) * static_cast<uint64_t>(attention_.heads) *
-                    static_cast<uint64_t>(chunks) * static_cast<uint64_t>(attention_.head_dim);
-  attention_.partial_o = reinterpret_cast<float*>(partial);
-  attention_.partial_ml = reinterpret_cast<float*>(partial) + sums;
-  attention_.item_count = static_cast<int32_t>(items_.size());
-  attention_.rows = static_cast<int32_t>(in.tokens.size());
-  attention_.block_tokens = limits_.block_tokens;
-  attention_.chunks = chunks;
-}
-
-absl::Status GpuContext::BeginStep(const StepInputs& in) {
-  WEFT_RETURN_IF_ERROR(std::exchange(error_, absl::OkStatus()));
-  PlanAttention(in);
-  step_.clear();
-  Packer packer(static_cast<uint8_t*>(staging_.get()));
-  auto* device = steps_->At(inputs_);
-  const auto add = [&](auto values) {
-    if (values.empty()) return;
-    step_.push_back({values.data(), values.size_bytes(), device + packer.Add(values)});
-  };
-  add(in.tokens);
-  add(in.positions);
-  add(in.slots);
-  add(in.wanted_rows);
-  add(in.cos_sin);
-  add(in.cos_sin_sliding);
-  const auto own = [&]<typename T>(const std::vector<T>& values) {
-    return reinterpret_cast<const T*>(device + packer.Add(std::span<const T>(values)));
-  };
-  attention_.items = own(items_);
-  attention_.tables = own(tables_);
-  attention_.partial_rows = own(partial_rows_);
-  attention_.positions = Copy(in.positions.data());
-  WEFT_CHECK(packer.bytes() <= inputs_bytes_);
-  WEFT_RETURN_IF_ERROR(device_->CopyAsync(device, staging_.get(), packer.bytes(),
-                                          CopyKind::kToDevice, stream_.get()));
-  device_->BeginStep();
-  in_step_ = true;
-  return absl::OkStatus();
-}
-
-absl::Status GpuContext::Read(const float* from, std::span<float> to) {
-  WEFT_CHECK(to.size() <= static_cast<size_t>(limits_.logit_rows) * limits_.vocab);
-  Note(device_->CopyAsync(results_.get(), from, to.size_bytes(), CopyKind::kToHost, stream_.get()));
-  device_->EndStep();
-  Note(device_->Synchronize(stream_.get()));
-  device_->BeginStep();
-  WEFT_RETURN_IF_ERROR(error_);
-  std::memcpy(to.data(), results_.get(), to.size_bytes());
-  return absl::OkStatus();
-}
-
-absl::Status GpuContext::EndStep() {
-  device_->EndStep();
-  in_step_ = false;
-  step_.clear();
-  Note(device_->Synchronize(stream_.get()));
-  return std::exchange(error_, absl::OkStatus());
 }
 
 void GpuContext::Note(const gpu::LaunchResult& result) {

@@ -1,14 +1,17 @@
 // The state of the gpu table (gpu_table.h): one model's device, its constants and memory, and the
 // inputs of the step in hand. The same code drives a CUDA device and the emulator.
 //
-// A step's inputs travel in one copy from pinned memory. Weights go through two pinned buffers, so
-// that one is filled from the file while the other's bytes are on their way.
+// A step's inputs travel in one copy from pinned memory, its edits of logits in a second. Where a
+// step's arrays lie on the device depends on its shape only, so that what one step of a shape put
+// on the stream can be recorded and does for all later ones. Weights go through two pinned buffers,
+// so that one is filled from the file while the other's bytes are on their way.
 #pragma once
 
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
 #include <array>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -49,6 +52,15 @@ class GpuContext final : public OpDevice {
   absl::Status BeginStep(const StepInputs& inputs) override;
   absl::Status Read(const float* from, std::span<float> to) override;
   absl::Status EndStep() override;
+  void Sample(float* logits, int64_t first, int64_t rows) override;
+  absl::Status LaunchStep() override;
+  absl::StatusOr<StepAnswers> CollectStep() override;
+  int steps_in_flight() const override { return static_cast<int>(launched_.size()); }
+  std::vector<GraphShape> graph_shapes() const override;
+  absl::Status BeginRecording(const StepInputs& inputs) override;
+  absl::Status EndRecording() override;
+  int32_t PaddedRows(int32_t rows) const override;
+  bool replays() const override { return graph_ != nullptr; }
 
   // --- For the table ---
 
@@ -85,12 +97,37 @@ class GpuContext final : public OpDevice {
     const uint8_t* device;
   };
   class Packer;
+  // What a step on its way has for itself: there are several so that the host can write the next
+  // one's.
+  struct Slot {
+    PinnedBuffer inputs, answers;
+    Event begin, end;
+  };
+  struct Launched {
+    size_t slot = 0;
+    size_t choices = 0;
+    bool logprobs = false, top = false;
+  };
+  // Answers of the choices of a step, as they lie on the device and in Slot::answers.
+  struct Answers {
+    int32_t* tokens;
+    float* logprobs;
+    int32_t* top_tokens;
+    float* top_logprobs;
+  };
 
   GpuContext(std::unique_ptr<Device> device, gpu::Numerics numerics)
       : device_(std::move(device)), numerics_(numerics), weights_(*device_) {}
   absl::Status Upload(const void* from, uint64_t bytes, DeviceArena::Slice to);
   const void* Find(const void* host) const;
   void PlanAttention(const StepInputs& in);
+  void Place(const StepInputs& in, Packer& packer);
+  void Feed(const StepInputs& in);
+  Answers AnswersAt(void* memory) const;
+  uint64_t answer_bytes() const;
+  GraphShape ShapeOf(const StepInputs& in) const;
+  // Of the longest sequence's attention.
+  int32_t most_chunks() const { return (limits_.context_tokens - 1) / gpu::kChunkTokens + 1; }
   void Note(const absl::Status& status);
 
   const std::unique_ptr<Device> device_;
@@ -112,8 +149,18 @@ class GpuContext final : public OpDevice {
   std::unique_ptr<DeviceArena> steps_;
   StepLimits limits_;
   uint64_t inputs_bytes_ = 0;
-  DeviceArena::Slice inputs_, partial_;
-  PinnedBuffer staging_, results_;
+  DeviceArena::Slice inputs_, partial_, edits_, answers_;
+  PinnedBuffer results_;
+  // One more than steps in flight: the end of the step before the oldest is still looked at.
+  std::array<Slot, kStepsAhead + 2> slots_;
+  size_t next_slot_ = 0;
+  std::deque<Launched> launched_;            // oldest first
+  bool timed_ = false;                       // the slot before the oldest holds a step's end
+  Launched current_;                         // between BeginStep and LaunchStep
+  const gpu::SampleRow* choices_ = nullptr;  // on the device, of the step in hand
+  std::map<GraphShape, Graph> graphs_;
+  GraphShape recording_;
+  const Graph* graph_ = nullptr;  // that does the step in hand
   std::vector<Input> step_;
   gpu::AttentionParams attention_;
   std::vector<gpu::AttentionItem> items_;

@@ -5,6 +5,10 @@
 // but Read. Activations and pages are memory of step_memory(); constants and a step's inputs are
 // given to ops by the host's address, and the device knows their copies. All memory is planned
 // before it is taken: weights when a model is loaded, the rest when its pages are allocated.
+//
+// A step ends in one of two ways. EndStep waits for it; logits come to the host by Read. Or tokens
+// are chosen on the device: LaunchStep then returns at once, CollectStep waits for the oldest such
+// step, and the next one can be put on the stream before that, with tokens of it as its inputs.
 #pragma once
 
 #include <absl/status/status.h>
@@ -13,9 +17,11 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "libs/device/device_arena.h"
 #include "libs/ops/op_table.h"
+#include "libs/ops/sample_gpu.h"
 
 namespace weft {
 
@@ -37,13 +43,46 @@ struct StepLimits {
   int32_t logit_rows = 64;  // whose logits leave the device at once
   int32_t vocab = 0;
   int32_t angles = 0;  // floats of a row of cos_sin and cos_sin_sliding together
+  uint64_t edits = 0;  // of the logits of one step
 };
+
+// Steps launched and not collected, at most.
+inline constexpr int kStepsAhead = 2;
 
 // Arrays of one step that ops are given by the host's address, whole or any part of them.
 struct StepInputs {
   std::span<const int32_t> tokens, positions, slots, wanted_rows;
   std::span<const float> cos_sin, cos_sin_sliding;
   std::span<const AttentionSequence> sequences;
+
+  // Of a step whose tokens are chosen on the device; empty otherwise.
+  std::span<const gpu::SampleRow> choices;  // of every wanted row
+  std::span<const gpu::LogitEdit> edits;
+  // Of every row, which answer of the step launched before is its token; -1: none, `tokens` says.
+  std::span<const int32_t> fed;
+  // Of every choice, which such answer is not in its edits yet (its last edit is kept for it, see
+  // feed_gpu.h); -1: none.
+  std::span<const int32_t> counted;
+  // Its shape is one of graph_shapes().
+  bool padded = false;
+};
+
+// What became of a step's choices, in their order.
+struct StepAnswers {
+  std::span<const int32_t> tokens;  // -1: nothing could be chosen
+  // Of choices that ask for them, see gpu::SampleParams.
+  std::span<const float> logprobs;
+  std::span<const int32_t> top_tokens;
+  std::span<const float> top_logprobs;
+  double device_ms = 0;  // from its first operation to its last
+  double idle_ms = 0;    // since the last operation of the step before; 0 of a first one
+};
+
+// Steps of one row for each of `rows` sequences, none of which has more tokens.
+struct GraphShape {
+  int32_t rows = 0;
+  int32_t context_tokens = 0;
+  auto operator<=>(const GraphShape&) const = default;
 };
 
 // Of one model. One thread at a time. Errors of work on the device may come at any later call.
@@ -82,6 +121,27 @@ class OpDevice {
   virtual absl::Status Read(const float* from, std::span<float> to) = 0;
   // Waits too; nothing is copied.
   virtual absl::Status EndStep() = 0;
+
+  // ---- Steps that run ahead of the host. ----
+
+  // Chooses the tokens of the wanted rows [first, first + rows), whose logits are given.
+  virtual void Sample(float* logits, int64_t first, int64_t rows) = 0;
+  // In place of EndStep: answers are on their way. Does not wait.
+  virtual absl::Status LaunchStep() = 0;
+  // Waits for the oldest launched step. The answers stay until kStepsAhead more are launched.
+  virtual absl::StatusOr<StepAnswers> CollectStep() = 0;
+  virtual int steps_in_flight() const = 0;
+
+  // The shapes whose ops it wants recorded, which is done before the first step: BeginRecording,
+  // the ops, EndRecording for each. Contents of the inputs do not matter then.
+  virtual std::vector<GraphShape> graph_shapes() const = 0;
+  virtual absl::Status BeginRecording(const StepInputs& inputs) = 0;
+  virtual absl::Status EndRecording() = 0;
+  // The rows to which a step of `rows` sequences with one row each is filled up to be of such a
+  // shape; 0: it cannot be.
+  virtual int32_t PaddedRows(int32_t rows) const = 0;
+  // After BeginStep: the ops of this step are recorded, none is to be put on the stream.
+  virtual bool replays() const = 0;
 };
 
 }  // namespace weft

@@ -345,7 +345,7 @@ WEFT_KERNEL(kSampleThreads, 1) void SampleKernel(const SampleParams p) {
   Sum chosen = BestRank(row, parts, &candidates);
   row.max = chosen == 0 ? kNegInf : row.Logit(LogitRow::IdOf(chosen));
   const bool can = chosen != 0 && row.max < INFINITY;
-  if (can && of.temperature > 0) {
+  if (can && of.given < 0 && of.temperature > 0) {
     const float scale = __fdiv_rn(1.0f, of.temperature);
     row.scale = scale < 1e30f ? scale : 1e30f;
     chosen = Draw(of, candidates, row, s);
@@ -357,7 +357,7 @@ WEFT_KERNEL(kSampleThreads, 1) void SampleKernel(const SampleParams p) {
   }
   __syncthreads();
   if (threadIdx.x != 0) return;
-  const int token = can ? LogitRow::IdOf(chosen) : -1;
+  const int token = !can ? -1 : of.given >= 0 ? of.given : LogitRow::IdOf(chosen);
   GlobalPtr<int32_t>(p.tokens)[index] = token;
   if (of.logprobs != 0) {
     if (!can) {

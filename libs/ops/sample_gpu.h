@@ -54,6 +54,7 @@ struct SampleRow {
   int32_t mask = -1;     // of `masks`; -1: none
   int32_t logprobs = 0;  // 1: of the token and of the `top` most likely
   int32_t top = 0;       // at most kMaxSampledTop
+  int32_t given = -1;    // the token is this one; its log probability is what is asked for
 };
 
 struct SampleParams {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "libs/base/status.h"
+#include "tests/support/fake_steps.h"
 
 namespace weft {
 namespace {
@@ -26,7 +27,11 @@ FakeModel::FakeModel(FakeModelOptions options) : options_(std::move(options)) {
   config_.vocab = options_.vocab;
   config_.context_length = options_.context_length;
   config_.eos_ids = options_.eos_ids;
+  if (options_.ahead) steps_ = std::make_unique<FakeSteps>(*this);
 }
+FakeModel::~FakeModel() = default;
+
+DeviceSteps* FakeModel::device_steps() { return steps_.get(); }
 
 absl::Status FakeModel::AllocateKv(int32_t blocks, int32_t block_tokens) {
   blocks_ = blocks;

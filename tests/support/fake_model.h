@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -20,17 +21,23 @@ struct FakeModelOptions {
   // Called before each forward pass; an error fails it. May be empty.
   std::function<absl::Status(const StepBatch&)> before_forward = {};
   absl::Status health_when_it_fails = absl::OkStatus();  // after an error of before_forward
+  // Has DeviceSteps: computes a step when it is collected, as late as one may.
+  bool ahead = false;
 };
+
+class FakeSteps;
 
 class FakeModel final : public ModelRunner {
  public:
   explicit FakeModel(FakeModelOptions options = {});
+  ~FakeModel() override;
 
   const ModelConfig& config() const override { return config_; }
   absl::Status AllocateKv(int32_t blocks, int32_t block_tokens) override;
   uint64_t KvBytesPerBlock(int32_t block_tokens) const override;
   // Checks the rules of StepBatch (a broken one is kInvalidArgument), then computes.
   absl::Status Forward(const StepBatch& batch, std::span<float> logits) override;
+  DeviceSteps* device_steps() override;
   absl::Status health() const override {
     return failed_ ? options_.health_when_it_fails : absl::OkStatus();
   }
@@ -44,6 +51,7 @@ class FakeModel final : public ModelRunner {
   int32_t largest_batch() const { return largest_batch_; }
 
  private:
+  friend FakeSteps;
   absl::Status Check(const StepBatch& batch) const;
   void Predict(uint64_t state, std::span<float> logits) const;
 
@@ -56,6 +64,7 @@ class FakeModel final : public ModelRunner {
   int32_t largest_batch_ = 0;
   std::atomic<bool> failed_{false};
   std::atomic<uint64_t> layers_{0};
+  std::unique_ptr<FakeSteps> steps_;
 };
 
 }  // namespace weft

@@ -20,6 +20,14 @@
 
 namespace weft::engine {
 
+// The cases are compiled twice: for a model whose steps the engine waits for, and for one with
+// DeviceSteps.
+#ifdef WEFT_STEPS_AHEAD
+inline constexpr bool kStepsRunAhead = true;
+#else
+inline constexpr bool kStepsRunAhead = false;
+#endif
+
 struct Outcome {
   std::vector<int32_t> tokens;  // made here
   std::vector<TokenLogprob> logprobs;
@@ -66,6 +74,7 @@ class OutputBook {
 class EngineFixture {
  public:
   explicit EngineFixture(EngineOptions options = {}, FakeModelOptions model = {}) {
+    model.ahead = kStepsRunAhead;
     auto runner = std::make_unique<FakeModel>(std::move(model));
     model_ = runner.get();
     auto engine = Engine::Create(std::move(runner), options, clock_);

@@ -142,7 +142,8 @@ TEST_CASE("Engine cuts prefill chunks by measured time", "[engine]") {
   f.RunUntilIdle();
   REQUIRE(chunks.size() > 5);
   CHECK(chunks[0] == 64);
-  for (size_t i = 1; i < chunks.size(); ++i) CHECK(chunks[i] <= 50);
+  // A step that runs ahead is planned before the one before it was measured.
+  for (size_t i = kStepsRunAhead ? 3 : 1; i < chunks.size(); ++i) CHECK(chunks[i] <= 50);
   CHECK(f.outcome(1).finish->prefill_time >= std::chrono::milliseconds(1200));
 }
 

@@ -9,8 +9,8 @@ std::shared_ptr<OpDevice> MakeOpDevice(uint64_t memory_bytes) {
   // The kernels' own tests look for races and count; a whole model would take minutes with it.
   simt::LaunchOptions().races = false;
   simt::LaunchOptions().counts = false;
-  return GpuContext::Create(std::make_unique<EmulatedDevice>(
-                                EmulatedDevice::Options{.memory_bytes = memory_bytes}))
+  return GpuContext::Create(std::make_unique<EmulatedDevice>(EmulatedDevice::Options{
+                                .memory_bytes = memory_bytes, .lazy = true}))
       .value();
 }
 
