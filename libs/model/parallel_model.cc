@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <numeric>
 #include <thread>
 
 #include "libs/base/status.h"
+#include "libs/comm/wait_point.h"
 #include "libs/device/cpu_features.h"
 #include "libs/model/micro_batch.h"
 #include "libs/model/model_source.h"
@@ -108,8 +108,8 @@ struct ParallelModel::Crew {
   size_t vocab = 0;
   uint64_t shared_bytes = 0;  // that every rank counts as its own
 
-  std::mutex mutex;  // guards what follows
-  std::condition_variable changed;
+  comm::WaitPoint changed;  // what follows has
+  std::mutex mutex;         // guards what follows
   std::shared_ptr<const SharedStep> step;
   uint64_t steps = 0;
   bool stop = false;
@@ -117,27 +117,48 @@ struct ParallelModel::Crew {
   std::vector<uint8_t> left;   // [ranks]: the thread has ended
 
   void Loop(size_t rank);
+
+  // Until it is true under the mutex, which is not held meanwhile; false when that took longer.
+  template <typename Ready>
+  bool Wait(std::chrono::steady_clock::time_point deadline, Ready&& ready) {
+    return changed.Wait(
+        [&] {
+          std::lock_guard lock(mutex);
+          return ready();
+        },
+        std::chrono::microseconds(0), deadline);
+  }
 };
 
 void ParallelModel::Crew::Loop(size_t rank) {
   pthread_setname_np(pthread_self(), fmt::format("weft-rank-{}", rank).c_str());
+  constexpr auto kNever = std::chrono::steady_clock::time_point::max();
   uint64_t seen = 0;
-  std::unique_lock lock(mutex);
+  bool stopping = false;
+  std::shared_ptr<const SharedStep> now;
   while (true) {
-    changed.wait(lock, [&] { return stop || steps != seen; });
-    if (stop) break;
-    seen = steps;
-    std::shared_ptr<const SharedStep> now = step;
-    lock.unlock();
+    Wait(kNever, [&] {
+      stopping = stop;
+      if (!stop && steps == seen) return false;
+      seen = steps;
+      now = step;
+      return true;
+    });
+    if (stopping) break;
     // An error is in the group's fate.
     (void)ranks[rank].Run(*now, {}, vocab);
     now.reset();
-    lock.lock();
-    done[rank] = seen;
-    changed.notify_all();
+    {
+      std::lock_guard lock(mutex);
+      done[rank] = seen;
+    }
+    changed.Notify();
   }
-  left[rank] = 1;
-  changed.notify_all();
+  {
+    std::lock_guard lock(mutex);
+    left[rank] = 1;
+  }
+  changed.Notify();
 }
 
 namespace {
@@ -252,14 +273,16 @@ ParallelModel::ParallelModel(ModelConfig config, const ParallelOptions& options,
 
 ParallelModel::~ParallelModel() {
   Crew& crew = *crew_;
-  std::unique_lock lock(crew.mutex);
-  crew.stop = true;
-  crew.changed.notify_all();
-  crew.changed.wait_for(lock, options_.timeout, [&] {
-    return std::all_of(crew.left.begin() + 1, crew.left.end(), [](uint8_t left) { return left; });
+  {
+    std::lock_guard lock(crew.mutex);
+    crew.stop = true;
+  }
+  crew.changed.Notify();
+  std::vector<uint8_t> left;
+  crew.Wait(std::chrono::steady_clock::now() + options_.timeout, [&] {
+    left = crew.left;
+    return std::all_of(left.begin() + 1, left.end(), [](uint8_t one) { return one != 0; });
   });
-  const std::vector<uint8_t> left = crew.left;
-  lock.unlock();
   for (size_t i = 0; i < threads_.size(); ++i) {
     if (left[i + 1] != 0) {
       threads_[i].join();
@@ -288,22 +311,22 @@ absl::Status ParallelModel::Forward(const StepBatch& batch, std::span<float> log
     crew.step = step;
     ++crew.steps;
   }
-  crew.changed.notify_all();
+  crew.changed.Notify();
   // After an error nobody waits for anybody: the ranks keep the step for themselves.
   if (!own.Run(*step, logits, crew.vocab).ok()) return health();
-  std::unique_lock lock(crew.mutex);
-  const auto all_done = [&] {
-    return std::all_of(crew.done.begin() + 1, crew.done.end(),
-                       [&](uint64_t done) { return done == crew.steps; });
-  };
-  if (!crew.changed.wait_for(lock, options_.timeout, all_done)) {
-    const auto late = std::find_if(crew.done.begin() + 1, crew.done.end(),
-                                   [&](uint64_t done) { return done != crew.steps; });
-    own.all->Abort(Unavailable("rank {} has not ended its step for {} ms", late - crew.done.begin(),
-                               options_.timeout.count()));
+  int64_t late = 0;  // a rank that has not ended its step; the end of the ranks when all have
+  const bool ended = crew.Wait(std::chrono::steady_clock::now() + options_.timeout, [&] {
+    late = std::find_if(crew.done.begin() + 1, crew.done.end(),
+                        [&](uint64_t done) { return done != crew.steps; }) -
+           crew.done.begin();
+    if (late != static_cast<int64_t>(crew.done.size())) return false;
+    crew.step.reset();
+    return true;
+  });
+  if (!ended) {
+    own.all->Abort(
+        Unavailable("rank {} has not ended its step for {} ms", late, options_.timeout.count()));
   }
-  crew.step.reset();
-  lock.unlock();
   return health();
 }
 

@@ -1,5 +1,9 @@
 #include "libs/comm/in_process.h"
 
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -157,6 +161,50 @@ TEST_CASE("A rank that does not come is named by all within the timeout", "[comm
   CHECK(late.AllReduceSum(data) == ranks[0]->status());
   CHECK(late.Recv(data, (missing + 1) % 3) == ranks[0]->status());
   CHECK(late.Barrier() == ranks[0]->status());
+}
+
+// A thread that a signal keeps where it is, like one that the system has stopped.
+std::atomic<bool> stopped{false}, go_on{false};
+void StayHere(int) {
+  stopped = true;
+  while (!go_on) usleep(1000);
+}
+
+TEST_CASE("A rank that is stopped while it waits keeps nobody longer than the timeout", "[comm]") {
+  struct sigaction action = {};
+  action.sa_handler = StayHere;
+  REQUIRE(sigaction(SIGUSR1, &action, nullptr) == 0);
+  stopped = go_on = false;
+  Ranks ranks = MakeRanks(4, milliseconds(500));
+  std::atomic<bool> here{false};
+  std::atomic<pthread_t> waiting{};
+  std::thread last([&] {
+    waiting = pthread_self();
+    here = true;
+    (void)ranks[3]->Barrier();
+    (void)ranks[3]->Barrier();
+  });
+  while (!here) usleep(1000);
+  // Asleep in the first barrier, where the others find it; they then wait for it in the second.
+  pthread_kill(waiting, SIGUSR1);
+  while (!stopped) usleep(1000);
+  std::vector<absl::Status> results(3);
+  std::vector<std::thread> threads;
+  const auto begin = std::chrono::steady_clock::now();
+  for (size_t r = 0; r < 3; ++r) {
+    threads.emplace_back([&, r] {
+      for (int i = 0; i < 5 && results[r].ok(); ++i) results[r] = ranks[r]->Barrier();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const auto took = std::chrono::steady_clock::now() - begin;
+  CHECK(took >= milliseconds(400));
+  CHECK(took < milliseconds(10'000));
+  for (const absl::Status& status : results) {
+    CHECK_THAT(ToString(status), ContainsSubstring("for rank 3 in Barrier"));
+  }
+  go_on = true;
+  last.join();
 }
 
 TEST_CASE("A rank that gives up ends the waiting of all, in every group that shares its fate",
