@@ -24,6 +24,7 @@ using Commands = std::vector<Command>;
 void AddMeshCommands(CLI::App& app, Commands& commands);    // supervise, down, status
 void AddEngineCommands(CLI::App& app, Commands& commands);  // run, bench
 void AddModelCommands(CLI::App& app, Commands& commands);   // quantize, inspect
+void AddPullCommand(CLI::App& app, Commands& commands);     // pull
 void AddTextCommands(CLI::App& app, Commands& commands);    // tokenize, render
 void AddKeysCommands(CLI::App& app, Commands& commands);  // keys create | generate | list | revoke
 

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   weft::ctl::AddMeshCommands(app, commands);
   weft::ctl::AddEngineCommands(app, commands);
   weft::ctl::AddModelCommands(app, commands);
+  weft::ctl::AddPullCommand(app, commands);
   weft::ctl::AddTextCommands(app, commands);
 #ifdef WEFTCTL_WITH_KEYS  // not on a machine without gRPC
   weft::ctl::AddKeysCommands(app, commands);

@@ -42,6 +42,15 @@ decides the number of replicas), values, ports. The one place that knows it; the
 {{- if and .autoscaling (ne .autoscaling.mode "none") -}}true{{- end -}}
 {{- end -}}
 
+{{- /* Who makes a component's pods, as an object reference in flow style. Input: root, component (one of the list). */ -}}
+{{- define "weft.scaleTarget" -}}
+{{- if and (eq .component.component "gateway") (eq .root.Values.gateway.rollout.engine "argo") -}}
+{apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: {{ .component.name }}}
+{{- else -}}
+{apiVersion: apps/v1, kind: {{ .component.kind }}, name: {{ .component.name }}}
+{{- end -}}
+{{- end -}}
+
 {{- define "weft.scalingBehavior" -}}
 scaleUp:
   stabilizationWindowSeconds: {{ .scaleUp.windowSeconds }}

@@ -21,6 +21,16 @@ weft.dev/pool: {{ . }}
 {{- end }}
 {{- end -}}
 
+{{- /*
+Flagger tells two versions apart by changing the first of the selector's labels `app`, `name`, `app.kubernetes.io/name`: without an
+`app` it would be the one by which policies know the mesh. Input: root, component (a dict with component and name).
+*/ -}}
+{{- define "weft.trackLabel" -}}
+{{- if and (eq .component.component "gateway") (eq .root.Values.gateway.rollout.engine "flagger") -}}
+app: {{ .component.name }}
+{{- end -}}
+{{- end -}}
+
 {{- define "weft.labels" -}}
 {{ include "weft.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}

@@ -10,6 +10,9 @@ The ports' names are those of the Service. `admin` answers /health (does it prog
 metadata:
   labels:
     {{- include "weft.labels" . | nindent 4 }}
+    {{- with include "weft.trackLabel" (dict "root" $root "component" .) }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with $v.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
