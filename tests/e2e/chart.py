@@ -141,5 +141,13 @@ OVERLAYS = {
     "CloudNativePG recovered": "cloudnativepg: {enabled: true, instances: 1, backup: {destinationPath: 's3://b/w', "
         "endpointURL: 'https://s3.example', existingSecret: s, serverName: second}, "
         "recovery: {enabled: true, serverName: weft-postgres, targetTime: '2030-01-31T12:00:00Z'}}",
+    "Argo canary": "gateway: {rollout: {engine: argo, prometheusAddress: 'http://p:9090'}}",
+    "Argo blue-green": "gateway: {rollout: {engine: argo, mode: blueGreen, prometheusAddress: 'http://p:9090'}}",
+    "Flagger canary": "{ingress: {enabled: true, host: a.example, className: nginx}, gateway: {rollout: {engine: flagger, "
+        "prometheusAddress: 'http://p:9090'}}}",
+    "Flagger blue-green": "gateway: {rollout: {engine: flagger, mode: blueGreen, prometheusAddress: 'http://p:9090', "
+        "smokeWebhook: 'http://loadtester.test'}}",
+    "pulled models": "{workers: {pulled: {kvBytes: 1GiB, model: {path: m.gguf, pull: {source: 's3://models/q/m.gguf', sha256: [" + 64 * "a" + "], "
+        "envSecret: s3, dockerConfigSecret: registry, size: 4Gi}}}}, networkPolicy: {modelDestination: [{ports: [{port: 443}]}]}}",
 }
 MATRIX = [(name, overlay) for name in VALUES for overlay in OVERLAYS]

@@ -80,6 +80,38 @@ spec:
       labelSelector:
         matchLabels:
           {{- include "weft.selector" . | nindent 10 }}
+  {{- with .pull }}
+  initContainers:
+    # Does nothing when the volume has the model already.
+    - name: pull
+      image: {{ include "weft.image" (dict "root" $root "name" "weft-weftctl") }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      args:
+        - pull
+        - {{ .source | quote }}
+        - /models
+        {{- range .sha256 }}
+        - --sha256={{ . }}
+        {{- end }}
+        {{- if .plainHttp }}
+        - --plain-http
+        {{- end }}
+      {{- with .envSecret }}
+      envFrom: [{secretRef: {name: {{ . }}}}]
+      {{- end }}
+      {{- if .dockerConfigSecret }}
+      env: [{name: DOCKER_CONFIG, value: /etc/docker}]
+      {{- end }}
+      securityContext:
+        {{- include "weft.dataContainerSecurity" $root | nindent 8 }}
+      resources:
+        {{- toYaml .resources | nindent 8 }}
+      volumeMounts:
+        - {name: models, mountPath: /models}
+        {{- if .dockerConfigSecret }}
+        - {name: docker, mountPath: /etc/docker, readOnly: true}
+        {{- end }}
+  {{- end }}
   containers:
     - name: weft-{{ .component }}
       image: {{ include "weft.image" (dict "root" $root "name" .image) }}
