@@ -10,7 +10,7 @@ root=$2
 name=$(basename "$binary")
 mkdir -p "$root"/{etc/ssl/certs,etc/weft,models,tmp,usr/bin,usr/share/weft,var/lib/weft}
 chmod 1777 "$root/tmp"
-chown 65532:65532 "$root/var/lib/weft" 2>/dev/null || true
+chown 65532:65532 "$root/var/lib/weft" "$root/models" 2>/dev/null || true
 
 strip -o "$root/usr/bin/$name" "$binary"
 chmod 755 "$root/usr/bin/$name"

@@ -34,7 +34,7 @@ def schema() -> dict:
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "production.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "production.yaml", "pull.yaml"])
 def test_a_compose_file_keeps_to_the_specification(name, schema):
     import jsonschema
     told = load(name)
@@ -50,6 +50,8 @@ def test_services_of_the_mesh_have_no_rights_to_give_away():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         assert service["image"] == f"localhost/weft-{TARGETS[name]}:0.1.0"
         assert service["build"]["target"] == TARGETS[name]
+    model = load("pull.yaml")["services"]["model"]
+    assert model["read_only"] is True and model["user"] == "65532:65532" and model["cap_drop"] == ["ALL"]
     for name, service in load("production.yaml")["services"].items():
         if "image" in service:
             assert service["cap_drop"] == ["ALL"], name
@@ -84,3 +86,14 @@ def test_what_is_mounted_is_there():
                 source = volume.split(":")[0] if isinstance(volume, str) else volume["source"]
                 if source.startswith(".") and not re.search(r"/(tls|alertmanager-secrets)$", source):
                     assert (COMPOSE / source).exists(), source
+
+
+def test_a_pulled_model_is_where_the_worker_looks():
+    told = load("pull.yaml")
+    model, worker = told["services"]["model"], told["services"]["worker"]
+    assert model["command"][:3] == ["pull", "${WEFT_MODEL_SOURCE:?where the model is}", "/models"] and "--sha256" in model["command"]
+    assert worker["depends_on"]["model"]["condition"] == "service_completed_successfully"
+    assert model["volumes"] == ["models:/models"] and "models:/models:ro" in worker["volumes"]
+    assert worker["environment"]["WEFT_WORKER_MODEL"].startswith("/models/")
+    help = subprocess.run([BIN / "weftctl", "pull", "--help"], capture_output=True, text=True).stdout
+    assert "--sha256 " in help and "folder" in help
