@@ -69,6 +69,22 @@ void Answer::WakeLocked() {
   if (waker_) waker_->Wake();
 }
 
+void Answer::CountLocked() {
+  const size_t now = pending_.size() + in_flight_;
+  core_->buffered_bytes.fetch_add(now - counted_);  // wraps round for less
+  counted_ = now;
+}
+
+// A stream may hold max_buffered_bytes; when all together hold too much, no more than its share, so
+// that those who read are not cut for those who do not.
+bool Answer::TooMuchLocked(size_t more) const {
+  const size_t mine = pending_.size() + in_flight_ + more;
+  const ServerOptions& options = core_->options;
+  if (mine > options.max_buffered_bytes) return true;
+  if (core_->buffered_bytes.load() + more <= options.max_total_buffered_bytes) return false;
+  return mine > options.max_total_buffered_bytes / std::max<size_t>(core_->streams.load(), 1);
+}
+
 // Writes the head. False when the answer cannot begin any more.
 bool Answer::BeginLocked(Response& response, bool stream) {
   if (begun_ || aborted_) return false;
@@ -115,6 +131,7 @@ void Answer::Send(Response response) {
   }
   complete_ = true;
   on_close_ = nullptr;
+  CountLocked();
   WakeLocked();
 }
 
@@ -138,6 +155,7 @@ bool Answer::StartStream(Response head) {
       pending_.append(head.body);
     }
   }
+  CountLocked();
   WakeLocked();
   return true;
 }
@@ -146,11 +164,12 @@ bool Answer::Write(std::string_view piece) {
   std::lock_guard lock(mutex_);
   if (!streaming_ || complete_ || closed_ || aborted_) return false;
   if (piece.empty()) return true;  // an empty chunk would end the body
-  if (pending_.size() + in_flight_ + piece.size() > core_->options.max_buffered_bytes) {
+  if (TooMuchLocked(piece.size())) {
     // The connection's thread tells the owner: the caller may hold the owner's lock now.
     closed_ = true;
     aborted_ = true;
     close_reason_ = CloseReason::kStalled;
+    core_->stalled.fetch_add(1);
     WakeLocked();
     return false;
   }
@@ -160,6 +179,7 @@ bool Answer::Write(std::string_view piece) {
   } else {
     pending_.append(piece);
   }
+  CountLocked();
   WakeLocked();
   return true;
 }
@@ -237,6 +257,7 @@ Answer::Work Answer::Take() {
 void Answer::Wrote(size_t bytes) {
   std::lock_guard lock(mutex_);
   in_flight_ -= bytes < in_flight_ ? bytes : in_flight_;
+  CountLocked();
 }
 
 bool Answer::has_work() const {
@@ -251,6 +272,7 @@ void Answer::Close(CloseReason reason) {
     if (closed_ || complete_) return;
     closed_ = true;
     close_reason_ = reason;
+    if (reason == CloseReason::kStalled) core_->stalled.fetch_add(1);
     if (begun_ || reason != CloseReason::kClientGone) aborted_ = true;
     callback = std::move(on_close_);
     on_close_ = nullptr;
@@ -268,6 +290,9 @@ void Answer::Detach() {
   if (callback) callback(close_reason_);
   std::lock_guard lock(mutex_);
   waker_ = nullptr;
+  pending_ = {};  // nobody takes it any more
+  in_flight_ = 0;
+  CountLocked();
   if (counted_stream_) {
     counted_stream_ = false;
     core_->streams.fetch_sub(1);

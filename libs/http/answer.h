@@ -2,16 +2,41 @@
 // Private to libs/http.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 
 #include "libs/http/exchange.h"
+#include "libs/http/ip_address.h"
 #include "libs/http/server.h"
 
 namespace weft::http {
+
+// How many connections each address has (IPv6: each /64). Thread safe.
+class AddressCount {
+ public:
+  bool Add(const IpAddress& network, uint32_t limit) {
+    std::lock_guard lock(mutex_);
+    uint32_t& count = counts_[network.bytes()];
+    if (count >= limit) return false;
+    ++count;
+    return true;
+  }
+  void Remove(const IpAddress& network) {
+    std::lock_guard lock(mutex_);
+    const auto it = counts_.find(network.bytes());
+    if (it != counts_.end() && --it->second == 0) counts_.erase(it);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::array<uint8_t, 16>, uint32_t> counts_;
+};
 
 // Limits and counters of a server, shared by its connections and the answers that outlive them.
 struct ServerCore {
@@ -21,6 +46,12 @@ struct ServerCore {
   std::atomic<size_t> connections{0};
   std::atomic<size_t> streams{0};
   std::atomic<size_t> active_requests{0};
+  std::atomic<size_t> buffered_bytes{0};  // of all answers and request bodies
+  std::atomic<size_t> stalled{0};         // streams that were cut because their reader was too slow
+  std::atomic<size_t> tls_failures{0};
+  AddressCount addresses;
+  std::atomic<size_t> evicted{0};                  // waiting connections that made room for others
+  std::deque<std::atomic<uint32_t>> route_active;  // by Route::index
   std::atomic<bool> draining{false};
 };
 
@@ -72,6 +103,8 @@ class Answer {
  private:
   bool BeginLocked(Response& response, bool stream);
   void WakeLocked();
+  void CountLocked();                     // what it holds, towards all answers
+  bool TooMuchLocked(size_t more) const;  // the stream must be dropped
 
   const std::shared_ptr<ServerCore> core_;
   const Request request_;
@@ -90,6 +123,7 @@ class Answer {
   int status_ = 0;
   size_t body_bytes_ = 0;
   size_t in_flight_ = 0;
+  size_t counted_ = 0;
   std::string pending_;
   std::function<void(CloseReason)> on_close_;
 };

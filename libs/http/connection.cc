@@ -9,10 +9,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
 
 #include "libs/base/status.h"
 
@@ -20,7 +16,6 @@ namespace weft::http {
 namespace {
 
 namespace asio = boost::asio;
-namespace beast = boost::beast;
 using boost::system::error_code;
 
 constexpr std::chrono::milliseconds kSweepInterval{100};
@@ -34,41 +29,6 @@ constexpr size_t kDiscardBodyBytes = 64 << 10;
 
 auto Await(error_code& error) { return asio::redirect_error(asio::use_awaitable, error); }
 
-std::string_view View(beast::string_view s) { return {s.data(), s.size()}; }
-
-bool StartsWith(std::string_view s, std::string_view prefix) {
-  return s.substr(0, prefix.size()) == prefix;
-}
-
-// What HTTP asks of a head beyond its grammar. An empty answer is good.
-std::string_view HeadProblem(Request& request) {
-  if (request.version >= 11 && request.headers.Count("Host") != 1) {
-    return "exactly one Host header is required";
-  }
-  if (request.headers.Count("Content-Length") > 1) return "more than one Content-Length";
-  const size_t encodings = request.headers.Count("Transfer-Encoding");
-  if (encodings > 1 ||
-      (encodings == 1 && !EqualsIgnoreCase(request.headers.Get("Transfer-Encoding"), "chunked"))) {
-    return "the only Transfer-Encoding known is chunked";
-  }
-  if (encodings == 1 && request.headers.Has("Content-Length")) {
-    return "Content-Length and Transfer-Encoding together";
-  }
-  if (encodings == 1 && request.version < 11) return "Transfer-Encoding in HTTP/1.0";
-  std::string_view target = request.target;
-  if (StartsWith(target, "http://") || StartsWith(target, "https://")) {  // absolute form
-    const size_t slash = target.find('/', target.find("//") + 2);
-    target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
-  }
-  if (target.empty() || (target.front() != '/' && target != "*")) {
-    return "the request target must begin with '/'";
-  }
-  const size_t mark = target.find('?');
-  request.path = target.substr(0, mark);
-  if (mark != std::string_view::npos) request.query = target.substr(mark + 1);
-  return {};
-}
-
 }  // namespace
 
 void IoThread::Sweep() {
@@ -79,6 +39,12 @@ void IoThread::Sweep() {
     for (Connection* connection : connections) connection->CheckDeadline(now);
     Sweep();
   });
+}
+
+bool IoThread::CloseOneThatWaits() {
+  if (waiting.empty()) return false;
+  waiting.front()->Evict();
+  return true;
 }
 
 // Most answers are complete before their connection looks for them: only one that waits is woken.
@@ -103,14 +69,14 @@ class Connection::WaitWaker final : public Waker {
 };
 
 Connection::Connection(asio::ip::tcp::socket socket, IoThread& io, std::shared_ptr<ServerCore> core)
-    : socket_(std::move(socket)),
+    : transport_(std::move(socket), core->options.tls ? core->options.tls->Current() : nullptr),
       io_(io),
       core_(std::move(core)),
       wake_(io.context),
-      peer_poll_(io.context) {
+      peer_poll_(io.context),
+      waiting_(io.waiting.end()) {
   error_code ignored;
-  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
-  const auto remote = socket_.remote_endpoint(ignored);
+  const auto remote = transport_.socket().remote_endpoint(ignored);
   remote_address_ = remote.address().to_string();
   remote_port_ = remote.port();
   io_.connections.insert(this);
@@ -118,6 +84,9 @@ Connection::Connection(asio::ip::tcp::socket socket, IoThread& io, std::shared_p
 
 Connection::~Connection() {
   io_.connections.erase(this);
+  SetWaiting(false);
+  CountBody(0);
+  if (address_counted_) core_->addresses.Remove(IpAddress::Parse(remote_address_)->Network64());
   core_->connections.fetch_sub(1);
 }
 
@@ -136,37 +105,61 @@ void Connection::CheckDeadline(Clock::time_point now) {
   if (now < deadline_) return;
   NoDeadline();
   timed_out_ = true;
-  error_code ignored;
-  socket_.cancel(ignored);
+  transport_.Cancel();
   wake_.cancel();
 }
 
 void Connection::OnDrain() {
   if (!idle_) return;
   stopping_ = true;
-  error_code ignored;
-  socket_.cancel(ignored);
+  transport_.Cancel();
 }
 
 void Connection::OnStop() {
   stopping_ = true;
   if (current_) current_->Close(CloseReason::kServerStop);
-  error_code ignored;
-  socket_.close(ignored);
+  transport_.Close();
   wake_.cancel();
   peer_poll_.cancel();
 }
 
-void Connection::Break() {
-  error_code ignored;
-  socket_.set_option(asio::socket_base::linger(true, 0), ignored);
-  socket_.close(ignored);
+void Connection::Evict() {
+  SetWaiting(false);
+  OnStop();
+}
+
+bool Connection::CountAddress() {
+  const uint32_t limit = core_->options.max_connections_per_address;
+  if (limit == 0) return true;
+  const auto address = IpAddress::Parse(remote_address_);
+  address_counted_ = address && core_->addresses.Add(address->Network64(), limit);
+  return address_counted_;
+}
+
+void Connection::SetWaiting(bool waiting) {
+  if (waiting == (waiting_ != io_.waiting.end())) return;
+  if (waiting) {
+    waiting_ = io_.waiting.insert(io_.waiting.end(), this);
+  } else {
+    io_.waiting.erase(std::exchange(waiting_, io_.waiting.end()));
+  }
+}
+
+void Connection::CountBody(size_t bytes) {
+  core_->buffered_bytes.fetch_add(bytes - body_counted_);  // wraps round for less
+  body_counted_ = bytes;
 }
 
 asio::awaitable<void> Connection::Run() {
-  // Third-party edge: out of memory or a Beast exception ends this connection, not the process.
+  // Third-party edge: out of memory or an Asio exception ends this connection, not the process.
   try {
     SetDeadline(core_->options.header_timeout);
+    SetWaiting(true);
+    if (!co_await transport_.Handshake()) {
+      core_->tls_failures.fetch_add(1);
+      transport_.Close();
+      co_return;
+    }
     while (!stopping_ && co_await ServeOne() == Next::kAgain) {
       SetDeadline(core_->options.idle_timeout);
     }
@@ -178,9 +171,8 @@ asio::awaitable<void> Connection::Run() {
     current_ = nullptr;
   }
   EndRequest();
-  error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-  socket_.close(ignored);
+  transport_.ShutdownSend();
+  transport_.Close();
 }
 
 void Connection::BeginRequest() {
@@ -190,18 +182,83 @@ void Connection::BeginRequest() {
 
 void Connection::EndRequest() {
   if (std::exchange(in_request_, false)) core_->active_requests.fetch_sub(1);
+  if (auto* active = std::exchange(route_active_, nullptr)) active->fetch_sub(1);
+  CountBody(0);
 }
 
 std::shared_ptr<Answer> Connection::NewAnswer(Request request, bool keep_alive) {
   return std::make_shared<Answer>(core_, std::move(request), keep_alive, waker_);
 }
 
-asio::awaitable<Connection::Next> Connection::ServeOne() {
+asio::awaitable<boost::system::error_code> Connection::Feed(RequestParser& parser,
+                                                            RequestParser::State state) {
+  while (true) {
+    if (!buffer_.empty()) {
+      buffer_.erase(0, parser.Put(buffer_));
+      if (state == RequestParser::State::kBody) CountBody(parser.body_bytes());
+    }
+    if (parser.state() != state) co_return error_code();
+    if (core_->buffered_bytes.load() > core_->options.max_total_buffered_bytes) {
+      co_return asio::error::no_buffer_space;
+    }
+    error_code error;
+    co_await transport_.ReadSome(buffer_, error);
+    if (error) co_return error;
+  }
+}
+
+asio::awaitable<bool> Connection::Continue(const Request& request) {
+  if (!request.headers.Has("Expect")) co_return true;
+  static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+  size_t done = 0;
   error_code error;
-  if (buffer_.size() == 0) {  // idle until the first byte
-    const size_t n = co_await socket_.async_read_some(buffer_.prepare(4096), Await(error));
+  while (done < kContinue.size() && !error) {
+    done += co_await transport_.WriteSome(kContinue.substr(done), error);
+  }
+  co_return !error;
+}
+
+// What refuses a request by its head alone.
+std::optional<Response> Connection::Admit(Request& request, const Router::Match& match,
+                                          size_t header_bytes) {
+  std::optional<Response> refusal;
+  if (core_->hooks.header_filter) refusal = core_->hooks.header_filter(request, match.route);
+  if (refusal) return refusal;
+  if (match.route == nullptr) {
+    if (match.allow.empty()) {
+      return core_->hooks.error(
+          404, "not_found",
+          fmt::format("Unknown request URL: {} {}", request.method, request.path));
+    }
+    refusal =
+        core_->hooks.error(405, "method_not_allowed",
+                           fmt::format("Not allowed to {} on {}", request.method, request.path));
+    refusal->headers.Set("Allow", match.allow);
+    return refusal;
+  }
+  const RouteLimits& limits = match.route->limits;
+  if (limits.max_header_bytes > 0 && header_bytes > limits.max_header_bytes) {
+    return core_->hooks.error(431, "header_too_large", "The request's head is too large.");
+  }
+  std::atomic<uint32_t>& active = core_->route_active[match.route->index];
+  if (active.fetch_add(1) >= limits.max_concurrent && limits.max_concurrent > 0) {
+    active.fetch_sub(1);
+    refusal = core_->hooks.error(503, "route_busy",
+                                 "The server works on as many such requests as it may at once.");
+    if (!refusal->headers.Has("Retry-After")) refusal->headers.Set("Retry-After", "1");
+    return refusal;
+  }
+  route_active_ = &active;
+  return std::nullopt;
+}
+
+asio::awaitable<Connection::Next> Connection::ServeOne() {
+  using State = RequestParser::State;
+  error_code error;
+  SetWaiting(true);
+  if (buffer_.empty()) {  // idle until the first byte
+    co_await transport_.ReadSome(buffer_, error);
     if (error) co_return Next::kClose;
-    buffer_.commit(n);
   }
   if (stopping_) co_return Next::kClose;
   idle_ = false;
@@ -210,141 +267,88 @@ asio::awaitable<Connection::Next> Connection::ServeOne() {
     ~Busy() { idle = true; }
   } busy{idle_};
   SetDeadline(core_->options.header_timeout);
-  beast::http::request_parser<beast::http::string_body> parser;
-  parser.header_limit(static_cast<uint32_t>(core_->options.max_header_bytes));
-  parser.body_limit(boost::none);
-  parser.eager(false);
-  // The head is mostly here whole: then nothing needs to wait for it.
-  if (buffer_.size() > 0) {
-    const size_t n = parser.put(buffer_.data(), error);
-    buffer_.consume(n);
-    if (error == beast::http::error::need_more) error = {};
+  RequestParser parser(core_->options.max_header_bytes);
+  if (co_await Feed(parser, State::kHead)) {
+    if (!timed_out_ || stopping_) co_return Next::kClose;
+    co_return co_await Refuse(Request(), 408, "header_timeout",
+                              "The request's head did not arrive in time.", false);
   }
-  if (!error && !parser.is_header_done()) {
-    co_await beast::http::async_read_header(socket_, buffer_, parser, Await(error));
-  }
-  if (error) {
-    Request request;
-    if (timed_out_ && !stopping_) {
-      co_return co_await Refuse(std::move(request), 408, "header_timeout",
-                                "The request's head did not arrive in time.", false);
-    }
-    if (error == beast::http::error::header_limit || error == beast::http::error::buffer_overflow) {
-      co_return co_await Refuse(std::move(request), 431, "header_too_large",
-                                "The request's head is too large.", true);
-    }
-    if (error.category() ==
-            beast::http::make_error_code(beast::http::error::bad_method).category() &&
-        error != beast::http::error::end_of_stream &&
-        error != beast::http::error::partial_message) {
-      co_return co_await Refuse(std::move(request), 400, "bad_request",
-                                "The request is not valid HTTP/1.1.", true);
-    }
-    co_return Next::kClose;
+  SetWaiting(false);
+  Request& request = parser.request();
+  request.remote_address = remote_address_;
+  request.remote_port = remote_port_;
+  request.tls = transport_.peer();
+  if (parser.state() == State::kFailed && request.method.empty()) {
+    const auto& failure = parser.failure();
+    co_return co_await Refuse(std::move(request), failure.status, failure.code, failure.message,
+                              true);
   }
   if (core_->hooks.request_start) core_->hooks.request_start();
   BeginRequest();
-
-  Request request;
-  const auto& message = parser.get();
-  request.method = View(message.method_string());
-  request.target = View(message.target());
-  request.version = static_cast<int>(message.version());
-  request.remote_address = remote_address_;
-  request.remote_port = remote_port_;
-  request.headers.Reserve(8);
-  for (const auto& field : message)
-    request.headers.Add(View(field.name_string()), View(field.value()));
-  const bool keep_alive = parser.keep_alive();
-  const bool has_body = parser.chunked() || parser.content_length().value_or(0) > 0;
-  if (const std::string_view problem = HeadProblem(request); !problem.empty()) {
-    const std::string text = fmt::format("Bad request: {}.", problem);
-    co_return co_await Refuse(std::move(request), 400, "bad_request", text, true);
+  if (parser.state() == State::kFailed) {
+    const auto& failure = parser.failure();
+    co_return co_await Refuse(std::move(request), failure.status, failure.code, failure.message,
+                              true);
   }
 
   Router::Match match = core_->router->Find(request.method, request.path);
   if (match.route != nullptr) request.route = match.route->pattern;
   request.params = std::move(match.params);
-  std::optional<Response> refusal;
-  if (core_->hooks.header_filter) refusal = core_->hooks.header_filter(request, match.route);
-  if (!refusal && match.route == nullptr) {
-    if (match.allow.empty()) {
-      refusal = core_->hooks.error(
-          404, "not_found",
-          fmt::format("Unknown request URL: {} {}", request.method, request.path));
-    } else {
-      refusal =
-          core_->hooks.error(405, "method_not_allowed",
-                             fmt::format("Not allowed to {} on {}", request.method, request.path));
-      refusal->headers.Set("Allow", match.allow);
-    }
-  }
+  std::optional<Response> refusal = Admit(request, match, parser.header_bytes());
   size_t limit = core_->options.max_body_bytes;
-  if (match.route != nullptr && match.route->max_body_bytes > 0)
-    limit = match.route->max_body_bytes;
+  auto body_timeout = core_->options.body_timeout;
+  if (match.route != nullptr) {
+    const RouteLimits& limits = match.route->limits;
+    if (limits.max_body_bytes > 0) limit = limits.max_body_bytes;
+    if (limits.body_timeout.count() > 0) body_timeout = limits.body_timeout;
+  }
   if (refusal) limit = kDiscardBodyBytes;
-  const uint64_t announced = parser.content_length().value_or(0);
-  if (has_body && announced > limit) {
-    if (refusal) {
-      auto answer = NewAnswer(std::move(request), false);
-      current_ = answer;
-      answer->Send(std::move(*refusal));
-      co_return co_await Answered(std::move(answer), true);
-    }
+  if (const uint64_t announced = parser.content_length(); announced > limit) {
+    if (refusal) co_return co_await Refuse(std::move(request), std::move(*refusal), true);
     const std::string text =
         fmt::format("The request body has {} bytes; the limit is {}.", announced, limit);
     co_return co_await Refuse(std::move(request), 413, "body_too_large", text, true);
   }
-  if (has_body) {
-    const std::string_view expect = request.headers.Get("Expect");
-    if (!expect.empty()) {
-      if (!EqualsIgnoreCase(expect, "100-continue")) {
-        co_return co_await Refuse(std::move(request), 417, "expectation_failed",
-                                  "The only expectation known is 100-continue.", true);
-      }
-      static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-      co_await asio::async_write(socket_, asio::buffer(kContinue), Await(error));
-      if (error) co_return Next::kClose;
+  if (parser.has_body()) {
+    if (const std::string_view expect = request.headers.Get("Expect");
+        !expect.empty() && !EqualsIgnoreCase(expect, "100-continue")) {
+      co_return co_await Refuse(std::move(request), 417, "expectation_failed",
+                                "The only expectation known is 100-continue.", true);
     }
-    SetDeadline(core_->options.body_timeout);
-    parser.body_limit(limit);
-    co_await beast::http::async_read(socket_, buffer_, parser, Await(error));
+    if (!co_await Continue(request)) co_return Next::kClose;
+    SetDeadline(body_timeout);
+    parser.StartBody(limit);
+    error = co_await Feed(parser, State::kBody);
+    if (refusal && (error || parser.state() == State::kFailed)) {
+      co_return co_await Refuse(std::move(request), std::move(*refusal), true);
+    }
     if (error) {
-      const bool too_large = error == beast::http::error::body_limit;
-      if (refusal && (too_large || timed_out_)) {
-        auto answer = NewAnswer(std::move(request), false);
-        current_ = answer;
-        answer->Send(std::move(*refusal));
-        co_return co_await Answered(std::move(answer), true);
-      }
-      if (too_large) {
-        const std::string text =
-            fmt::format("The request body is over the limit of {} bytes.", limit);
-        co_return co_await Refuse(std::move(request), 413, "body_too_large", text, true);
-      }
       if (timed_out_ && !stopping_) {
         co_return co_await Refuse(std::move(request), 408, "body_timeout",
                                   "The request's body did not arrive in time.", false);
       }
-      if (error == asio::error::eof || error == beast::http::error::partial_message) {
+      if (error == asio::error::no_buffer_space) {
+        co_return co_await Refuse(std::move(request), 503, "out_of_buffers",
+                                  "The server holds as many bytes as it may.", true);
+      }
+      if (error == asio::error::eof) {
         co_return co_await Refuse(std::move(request), 400, "body_cut",
                                   "The request's body ended before its announced length.", false);
-      }
-      if (error.category() ==
-          beast::http::make_error_code(beast::http::error::bad_method).category()) {
-        co_return co_await Refuse(std::move(request), 400, "bad_request",
-                                  "The request's body is not valid HTTP/1.1.", true);
       }
       auto answer = NewAnswer(std::move(request), false);
       current_ = answer;
       answer->Abort();
       co_return co_await Answered(std::move(answer), false);
     }
-    request.body = std::move(parser.get().body());
+    if (parser.state() == State::kFailed) {
+      const auto& failure = parser.failure();
+      co_return co_await Refuse(std::move(request), failure.status, failure.code, failure.message,
+                                true);
+    }
   }
   NoDeadline();
 
-  auto answer = NewAnswer(std::move(request), keep_alive);
+  auto answer = NewAnswer(std::move(request), parser.keep_alive());
   current_ = answer;
   if (refusal) {
     answer->Send(std::move(*refusal));
@@ -358,17 +362,24 @@ asio::awaitable<Connection::Next> Connection::ServeOne() {
   co_return co_await Answered(std::move(answer), false);
 }
 
-asio::awaitable<Connection::Next> Connection::Refuse(Request request, int status,
-                                                     std::string_view code,
-                                                     std::string_view message, bool body_left) {
-  if (request.method.empty()) {  // the head itself was bad: the hooks did not see a beginning yet
+// Ends the connection: what is left of the request cannot be told from another one.
+asio::awaitable<Connection::Next> Connection::Refuse(Request request, Response refusal,
+                                                     bool body_left) {
+  SetWaiting(false);
+  if (!in_request_) {  // the head itself was bad: the hooks did not see a beginning yet
     if (core_->hooks.request_start) core_->hooks.request_start();
     BeginRequest();
   }
   auto answer = NewAnswer(std::move(request), false);
   current_ = answer;
-  answer->Send(core_->hooks.error(status, code, message));
+  answer->Send(std::move(refusal));
   co_return co_await Answered(std::move(answer), body_left);
+}
+
+asio::awaitable<Connection::Next> Connection::Refuse(Request request, int status,
+                                                     std::string_view code,
+                                                     std::string_view message, bool body_left) {
+  return Refuse(std::move(request), core_->hooks.error(status, code, message), body_left);
 }
 
 // Writes the answer while it is made; returns when it is complete or the client is gone.
@@ -381,7 +392,7 @@ asio::awaitable<Connection::Next> Connection::Answered(std::shared_ptr<Answer> a
     Answer::Work work = answer->Take();
     if (work.aborted) break;
     if (!work.bytes.empty()) {
-      const size_t sent = TrySend(work.bytes);
+      const size_t sent = transport_.TrySend(work.bytes);
       answer->Wrote(sent);
       if (sent < work.bytes.size() && !co_await WriteAll(*answer, std::move(work.bytes), sent)) {
         break;
@@ -413,7 +424,7 @@ asio::awaitable<Connection::Next> Connection::Answered(std::shared_ptr<Answer> a
   if (std::exchange(watching_, false)) {
     peer_poll_.cancel();
     if (whole && !answer->closed()) {
-      socket_.cancel(error);  // ends the watch for the peer's close; nothing else is pending
+      transport_.Cancel();  // ends the watch for the peer's close; nothing else is pending
     }
   }
   current_ = nullptr;
@@ -425,7 +436,7 @@ asio::awaitable<Connection::Next> Connection::Answered(std::shared_ptr<Answer> a
         {&answer->request(), status, answer->body_bytes(), Clock::now() - request_started_});
   }
   if (!whole) {
-    Break();
+    transport_.Break();
     co_return Next::kClose;
   }
   if (body_left) {
@@ -435,18 +446,11 @@ asio::awaitable<Connection::Next> Connection::Answered(std::shared_ptr<Answer> a
   co_return answer->keep_alive() && !answer->closed() ? Next::kAgain : Next::kClose;
 }
 
-size_t Connection::TrySend(std::string_view bytes) {
-  const ssize_t n =
-      send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  return n > 0 ? static_cast<size_t>(n) : 0;  // an error shows again in WriteAll
-}
-
 asio::awaitable<bool> Connection::WriteAll(Answer& answer, std::string bytes, size_t done) {
   error_code error;
   while (done < bytes.size()) {
     SetDeadline(core_->options.write_timeout);
-    const size_t n = co_await socket_.async_write_some(
-        asio::buffer(bytes.data() + done, bytes.size() - done), Await(error));
+    const size_t n = co_await transport_.WriteSome(std::string_view(bytes).substr(done), error);
     done += n;
     answer.Wrote(n);
     if (error) {
@@ -464,12 +468,13 @@ asio::awaitable<bool> Connection::WriteAll(Answer& answer, std::string bytes, si
 // could destroy the answer before the client sees it (RFC 9112 section 9.6).
 asio::awaitable<void> Connection::Linger() {
   error_code error;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, error);
+  transport_.ShutdownSend();
   SetDeadline(kLingerTime);
-  std::string sink(64 << 10, '\0');
   size_t total = 0;
   while (!error && total < kLingerBytes) {
-    total += co_await socket_.async_read_some(asio::buffer(sink), Await(error));
+    buffer_.clear();
+    co_await transport_.ReadSome(buffer_, error);
+    total += buffer_.size();
   }
 }
 
@@ -485,26 +490,27 @@ void Connection::PeerGone(const std::weak_ptr<Answer>& weak) {
 // request: it stays in the socket, and the state of the peer is then polled.
 void Connection::WatchPeer(std::weak_ptr<Answer> weak) {
   watching_ = true;
-  socket_.async_wait(asio::ip::tcp::socket::wait_read,
-                     [self = shared_from_this(), weak = std::move(weak)](const error_code& error) {
-                       auto answer = weak.lock();
-                       if (!answer || answer != self->current_) return;
-                       if (error) {
-                         if (error != asio::error::operation_aborted)
-                           self->PeerGone(weak);
-                         else
-                           self->PollPeer(weak);  // a deadline cancelled it, the answer goes on
-                         return;
-                       }
-                       char byte;
-                       const ssize_t n =
-                           recv(self->socket_.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-                       if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-                         self->PeerGone(weak);
-                       } else {
-                         self->PollPeer(weak);
-                       }
-                     });
+  transport_.socket().async_wait(
+      asio::ip::tcp::socket::wait_read,
+      [self = shared_from_this(), weak = std::move(weak)](const error_code& error) {
+        auto answer = weak.lock();
+        if (!answer || answer != self->current_) return;
+        if (error) {
+          if (error != asio::error::operation_aborted)
+            self->PeerGone(weak);
+          else
+            self->PollPeer(weak);  // a deadline cancelled it, the answer goes on
+          return;
+        }
+        char byte;
+        const ssize_t n =
+            recv(self->transport_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+          self->PeerGone(weak);
+        } else {
+          self->PollPeer(weak);
+        }
+      });
 }
 
 void Connection::PollPeer(std::weak_ptr<Answer> weak) {
@@ -513,7 +519,7 @@ void Connection::PollPeer(std::weak_ptr<Answer> weak) {
       [self = shared_from_this(), weak = std::move(weak)](const error_code& error) {
         auto answer = weak.lock();
         if (error || !answer || answer != self->current_) return;
-        pollfd fd{self->socket_.native_handle(), POLLRDHUP, 0};
+        pollfd fd{self->transport_.socket().native_handle(), POLLRDHUP, 0};
         if (poll(&fd, 1, 0) < 0 || (fd.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0) {
           self->PeerGone(weak);
         } else {

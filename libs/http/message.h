@@ -44,17 +44,28 @@ bool EqualsIgnoreCase(std::string_view a, std::string_view b);
 // Decodes %XX. nullopt when an escape is broken or gives a NUL. '+' stays as it is.
 std::optional<std::string> PercentDecode(std::string_view text);
 
+// What TLS knows of a connection.
+struct TlsPeer {
+  std::string version;      // "TLSv1.3"
+  std::string alpn;         // "h2", "http/1.1"; empty: the client named none
+  std::string server_name;  // that the client asked for
+  // Of a client certificate that ca_file's authorities signed; empty without one.
+  std::string client_subject;             // RFC 2253: "CN=billing,O=Example"
+  std::vector<std::string> client_names;  // "DNS:billing.example", "URI:spiffe://…", "email:…"
+};
+
 struct Request {
   std::string method;  // "POST"
   std::string target;  // as sent: "/v1/models?limit=3"
   std::string path;    // target up to '?', not decoded
   std::string query;   // after '?'
-  int version = 11;    // 10 or 11
+  int version = 11;    // 10, 11 or 20
   Headers headers;
   std::string body;
   std::string remote_address;  // "127.0.0.1", without the port
   uint16_t remote_port = 0;
-  std::string_view route;  // the matched pattern, "/v1/models/{id}"; set by the router
+  std::shared_ptr<const TlsPeer> tls;  // nullptr: plain text
+  std::string_view route;              // the matched pattern, "/v1/models/{id}"; set by the router
   std::vector<std::pair<std::string_view, std::string>> params;  // decoded path parameters
   // What the header filter attached (an authenticated principal, say).
   std::shared_ptr<void> context;

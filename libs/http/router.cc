@@ -41,6 +41,7 @@ absl::Status Router::Add(Route route) {
     }
   }
   route.segments.assign(segments.begin(), segments.end());
+  route.index = routes_.size();
   routes_.push_back(std::move(route));
   return absl::OkStatus();
 }
@@ -51,6 +52,16 @@ absl::Status Router::Add(std::string_view method, std::string_view pattern, Hand
   route.pattern = pattern;
   route.handler = std::move(handler);
   return Add(std::move(route));
+}
+
+absl::Status Router::SetLimits(std::string_view method, std::string_view pattern,
+                               const RouteLimits& limits) {
+  for (Route& route : routes_) {
+    if (route.method != method || route.pattern != pattern) continue;
+    route.limits = limits;
+    return absl::OkStatus();
+  }
+  return NotFound("there is no route {} {}", method, pattern);
 }
 
 Router::Match Router::Find(std::string_view method, std::string_view path) const {

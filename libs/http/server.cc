@@ -26,6 +26,7 @@ class AsioServer final : public Server {
     core_->options = std::move(options);
     core_->router = std::move(router);
     core_->hooks = std::move(hooks);
+    for (size_t i = 0; i < core_->router->routes().size(); ++i) core_->route_active.emplace_back(0);
     for (int i = 0; i < core_->options.threads; ++i)
       threads_.push_back(std::make_unique<IoThread>());
   }
@@ -61,7 +62,14 @@ class AsioServer final : public Server {
   uint16_t port() const override { return port_; }
 
   ServerStats stats() const override {
-    return {core_->connections.load(), core_->streams.load(), core_->active_requests.load()};
+    return {.connections = core_->connections.load(),
+            .streams = core_->streams.load(),
+            .active_requests = core_->active_requests.load(),
+            .buffered_bytes = core_->buffered_bytes.load(),
+            .stalled_streams = core_->stalled.load(),
+            .tls_failures = core_->tls_failures.load(),
+            .evicted_connections = core_->evicted.load(),
+            .refused_connections = refused_.load()};
   }
 
   bool Drain(std::chrono::milliseconds timeout) override {
@@ -110,32 +118,44 @@ class AsioServer final : public Server {
         co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
         continue;
       }
-      if (core_->connections.fetch_add(1) >= core_->options.max_connections) {
-        core_->connections.fetch_sub(1);
-        Refuse(socket);
-        continue;
-      }
+      const bool full = core_->connections.fetch_add(1) >= core_->options.max_connections;
       next = (next + 1) % threads_.size();
       auto shared = std::make_shared<asio::ip::tcp::socket>(std::move(socket));
-      asio::post(io.context, [this, &io, shared] {
-        auto connection = std::make_shared<Connection>(std::move(*shared), io, core_);
-        if (core_->draining) {
-          connection->OnStop();
-        } else {
-          connection->Start();
-        }
-      });
+      asio::post(io.context, [this, &io, shared, full] { Begin(io, *shared, full); });
     }
   }
 
+  // On the thread of `io`.
+  void Begin(IoThread& io, asio::ip::tcp::socket& socket, bool full) {
+    if (full && core_->connections.load() > core_->options.max_connections) {
+      if (!io.CloseOneThatWaits()) {
+        core_->connections.fetch_sub(1);
+        return Refuse(socket);
+      }
+      core_->evicted.fetch_add(1);
+    }
+    auto connection = std::make_shared<Connection>(std::move(socket), io, core_);
+    if (core_->draining) return connection->OnStop();
+    if (!connection->CountAddress()) {
+      refused_.fetch_add(1);
+      return connection->OnStop();
+    }
+    connection->Start();
+  }
+
   void Refuse(asio::ip::tcp::socket& socket) {
+    refused_.fetch_add(1);
+    error_code ignored;
+    if (core_->options.tls) {  // nothing can be said before the handshake
+      socket.close(ignored);
+      return;
+    }
     const Response response =
         core_->hooks.error(503, "too_many_connections", "The server has too many connections.");
     const std::string text = fmt::format(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
         "Content-Length: {}\r\nConnection: close\r\n\r\n{}",
         response.body.size(), response.body);
-    error_code ignored;
     socket.non_blocking(true, ignored);
     socket.write_some(asio::buffer(text), ignored);
     socket.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
@@ -170,6 +190,7 @@ class AsioServer final : public Server {
   std::vector<asio::executor_work_guard<asio::io_context::executor_type>> guards_;
   std::unique_ptr<asio::ip::tcp::acceptor> acceptor_;
   uint16_t port_ = 0;
+  std::atomic<size_t> refused_{0};
   std::mutex stop_mutex_;
   bool stopped_ = false;
 };

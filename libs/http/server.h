@@ -15,6 +15,7 @@
 #include "libs/http/exchange.h"
 #include "libs/http/message.h"
 #include "libs/http/router.h"
+#include "libs/http/tls.h"
 
 namespace weft::http {
 
@@ -22,8 +23,10 @@ struct ServerOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 0;  // 0 = chosen by the kernel
   int threads = 1;
-  uint32_t max_connections = 4096;  // beyond: 503 and closed
-  uint32_t max_streams = 1024;      // streamed answers at once; StartStream is false beyond
+  // Beyond: the connection that waited longest for a request is closed for a new one; when none
+  // waits, 503.
+  uint32_t max_connections = 4096;
+  uint32_t max_streams = 1024;  // streamed answers at once; StartStream is false beyond
   uint64_t max_header_bytes = 16 << 10;
   uint64_t max_body_bytes = 8 << 20;
   std::chrono::milliseconds header_timeout{10'000};  // from the first byte to the end of the head
@@ -31,6 +34,11 @@ struct ServerOptions {
   std::chrono::milliseconds idle_timeout{75'000};    // between requests
   std::chrono::milliseconds write_timeout{30'000};   // without the socket taking a byte
   uint64_t max_buffered_bytes = 4 << 20;             // of one answer that the client does not read
+  // Of all answers and of all request bodies that are on their way: beyond, streams that hold more
+  // than their share are cut and bodies refused with 503.
+  uint64_t max_total_buffered_bytes = 512 << 20;
+  uint32_t max_connections_per_address = 0;  // 0 = no limit; beyond, closed at once
+  std::shared_ptr<TlsCertificates> tls;      // nullptr = plain text
 
   absl::Status Validate() const;
 };
@@ -68,6 +76,12 @@ struct ServerStats {
   size_t connections = 0;
   size_t streams = 0;
   size_t active_requests = 0;
+  size_t buffered_bytes = 0;  // of answers and request bodies
+  // Since the start:
+  size_t stalled_streams = 0;  // cut because their reader was too slow
+  size_t tls_failures = 0;     // handshakes
+  size_t evicted_connections = 0;
+  size_t refused_connections = 0;  // too many, of all or of one address
 };
 
 // Thread safe.

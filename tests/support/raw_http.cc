@@ -41,12 +41,18 @@ RawHttp::~RawHttp() { Close(); }
 
 bool RawHttp::Send(std::string_view bytes) {
   while (!bytes.empty()) {
-    const ssize_t n = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const ssize_t n = Write(bytes);
     if (n <= 0) return false;
     bytes.remove_prefix(static_cast<size_t>(n));
   }
   return true;
 }
+
+ssize_t RawHttp::Write(std::string_view bytes) {
+  return send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+}
+
+ssize_t RawHttp::Read(char* bytes, size_t size) { return recv(fd_, bytes, size, 0); }
 
 void RawHttp::ShutdownSend() { shutdown(fd_, SHUT_WR); }
 
@@ -70,9 +76,9 @@ bool RawHttp::Fill(Clock::time_point end) {
   const auto left =
       std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
   pollfd fd{fd_, POLLIN, 0};
-  if (left <= 0 || poll(&fd, 1, static_cast<int>(left)) <= 0) return false;
+  if (!Pending() && (left <= 0 || poll(&fd, 1, static_cast<int>(left)) <= 0)) return false;
   char bytes[16384];
-  const ssize_t n = recv(fd_, bytes, sizeof(bytes), 0);
+  const ssize_t n = Read(bytes, sizeof(bytes));
   if (n <= 0) {
     eof_ = true;
     return false;

@@ -1,6 +1,8 @@
 // A TCP client that sends exactly the bytes it is told to, for tests of servers.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -14,7 +16,7 @@ class RawHttp {
   // Connects to 127.0.0.1, from the address `source` ("127.0.0.2") if one is given; throws when it
   // cannot.
   explicit RawHttp(uint16_t port, const char* source = nullptr);
-  ~RawHttp();
+  virtual ~RawHttp();
   RawHttp(const RawHttp&) = delete;
   RawHttp& operator=(const RawHttp&) = delete;
 
@@ -39,6 +41,12 @@ class RawHttp {
   // One whole answer by Content-Length, chunks or end of connection.
   Answer ReadAnswer(std::chrono::milliseconds wait = std::chrono::seconds(10));
   bool PeerClosed(std::chrono::milliseconds wait);
+
+ protected:
+  int fd() const { return fd_; }
+  virtual ssize_t Write(std::string_view bytes);
+  virtual ssize_t Read(char* bytes, size_t size);  // only when there is something, or the end
+  virtual bool Pending() const { return false; }   // Read has something although the socket has not
 
  private:
   bool Fill(std::chrono::steady_clock::time_point end);

@@ -278,6 +278,44 @@ TEST_CASE("Requests that could be read in two ways are refused", "[http]") {
       "GET hello HTTP/1.1\r\nHost: x\r\n\r\n",
       "GET /hello HTTP/1.1\r\nHost: x\r\nBad Name: y\r\n\r\n",
       "GET /hello HTTP/3.7\r\nHost: x\r\n\r\n",
+      "GET /hello HTTP/1.1\nHost: x\n\n",
+      "GET /hello HTTP/1.1\r\nHost: x\nX: y\r\n\r\n",
+      "GET /hello HTTP/1.1\r\nHost: x\rX: y\r\n\r\n",
+      "GET /hello HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n",
+      "GET /hello HTTP/1.1\r\nHost: x\r\nX: a\r\n\tTransfer-Encoding: chunked\r\n\r\n",
+      "GET /hello HTTP/1.1\r\n Host: x\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \x0b"
+      "chunked\r\n\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+      "x\r\n\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 3\r\n\r\nabc",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0x3\r\n\r\nabc",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 18446744073709551617\r\n\r\na",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nabc\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n10000000000000003\r\nabc\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n3;a=\nb\r\nabc\r\n0\r\n\r\n",
+      "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno colon\r\n\r\n",
+      "GET /hello HTTP/1.1\r\nHost: x\r\nX: a\x01"
+      "b\r\n\r\n",
+      "GET /hello HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+      "GET /hello HTTP/1.1\r\nHost: a/../b\r\n\r\n",
+      "GET /hel\xc3\xa4lo HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET /hello#x HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET /hello HTTP/1.1 \r\nHost: x\r\n\r\n",
+      "GET  /hello HTTP/1.1\r\nHost: x\r\n\r\n",
+      "GET\t/hello HTTP/1.1\r\nHost: x\r\n\r\n",
+      "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n",
       "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS hello\r\n\r\n",
   };
   for (const char* text : bad) {
@@ -287,6 +325,45 @@ TEST_CASE("Requests that could be read in two ways are refused", "[http]") {
     CHECK(client.ReadAnswer().status == 400);
     CHECK(client.PeerClosed(5s));
   }
+}
+
+TEST_CASE("Paths that try to be another one find nothing", "[http]") {
+  Fixture f;
+  f.Add("GET", "/v1/models/{id}", [](const ExchangePtr& e) {
+    e->Send(Response::Text(200, std::string(e->request().Param("id"))));
+  });
+  const uint16_t port = f.Start();
+  for (const char* path :
+       {"//hello", "/hello/", "/./hello", "/x/../hello", "/%2e%2e/hello", "/hello%00", "/hello;x",
+        "/HELLO", "/%68ello", "*", "/v1/models//x", "/v1//models/x"}) {
+    CAPTURE(path);
+    CHECK(HttpRequest(port, "GET", path).status == 404);
+  }
+  // An escaped slash stays inside its segment, and the handler gets the decoded name.
+  const auto one = HttpRequest(port, "GET", "/v1/models/..%2f..%2fkeys");
+  CHECK(one.status == 200);
+  CHECK(one.body == "../../keys");
+  // The absolute form names the same path; its authority does not choose anything here.
+  CHECK(HttpRequest(port, "GET", "http://elsewhere.example/hello").status == 200);
+}
+
+TEST_CASE("Chunk extensions and trailers are dropped, and endless ones refused", "[http]") {
+  Fixture f;
+  const uint16_t port = f.Start();
+  const std::string head = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+  RawHttp good(port);
+  good.Send(head + "3;name=\"v\";b\r\nabc\r\n0;last\r\nX-Trailer: 1\r\nContent-Length: 9\r\n\r\n" +
+            "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
+  CHECK(good.ReadAnswer().body == "abc");
+  CHECK(good.ReadAnswer().body == "hello");
+  RawHttp extension(port);
+  extension.Send(head + "3;" + std::string(5000, 'a'));
+  CHECK(extension.ReadAnswer().status == 400);
+  RawHttp trailers(port);
+  trailers.Send(head + "0\r\n");
+  for (int i = 0; i < 1000; ++i)
+    if (!trailers.Send("X-Trailer: " + std::string(100, 'a') + "\r\n")) break;
+  CHECK(trailers.ReadAnswer().status == 400);
 }
 
 TEST_CASE("A reader that stalls is cut when its buffer or its time is over", "[http]") {
@@ -320,9 +397,47 @@ TEST_CASE("Connections and streams beyond their number are refused", "[http]") {
   CHECK_FALSE(exchange->Write("x"));
   exchange->Send(Response::Text(503, "no stream left"));
   CHECK(b.ReadAnswer().status == 503);
+}
+
+TEST_CASE("A new connection takes the place of one that waits, not of one that works", "[http]") {
+  Fixture f;
+  f.options.max_connections = 2;
+  const uint16_t port = f.Start();
+  RawHttp working(port);
+  working.Send("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+  const auto first = f.Held();
+  RawHttp loris(port);
+  loris.Send("GET /hello HTTP/1.1\r\nX-Slow: ");
+  while (f.server->stats().connections < 2) std::this_thread::sleep_for(1ms);
+  RawHttp third(port);
+  CHECK(loris.PeerClosed(5s));
+  third.Send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+  CHECK(third.ReadUntil("\r\n\r\n").find(" 200 ") != std::string::npos);
+  CHECK(f.server->stats().evicted_connections == 1);
+  RawHttp fourth(port);  // now both work
+  CHECK(fourth.ReadAnswer().status == 503);
+  CHECK(fourth.PeerClosed(5s));
+  f.Held()->End();
+}
+
+TEST_CASE("An address has no more connections than it may", "[http]") {
+  Fixture f;
+  f.options.max_connections_per_address = 2;
+  const uint16_t port = f.Start();
+  RawHttp a(port), b(port);
+  a.Send("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
+  REQUIRE(a.ReadAnswer().status == 200);
+  b.Send("GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
+  REQUIRE(b.ReadAnswer().status == 200);
   RawHttp c(port);
-  CHECK(c.ReadAnswer().status == 503);
   CHECK(c.PeerClosed(5s));
+  CHECK(HttpRequest(port, "GET", "/hello", {}, {}, "127.0.0.2").status == 200);
+  a.Close();
+  const auto end = std::chrono::steady_clock::now() + 10s;
+  int status = 0;  // the place is free when the server has seen the close
+  while (status != 200 && std::chrono::steady_clock::now() < end)
+    status = HttpRequest(port, "GET", "/hello").status;
+  CHECK(status == 200);
 }
 
 TEST_CASE("The header filter refuses before the body and can attach a context", "[http]") {
