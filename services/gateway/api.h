@@ -11,6 +11,7 @@
 #include "libs/base/thread_pool.h"
 #include "libs/identity/audit.h"
 #include "services/gateway/active_requests.h"
+#include "services/gateway/edge.h"
 #include "services/gateway/endpoint.h"
 #include "services/gateway/generation.h"
 #include "services/gateway/key_admin.h"
@@ -23,6 +24,7 @@ struct ApiDeps {
   RequestLimits limits;
   KeyAdmin* keys = nullptr;
   identity::AuditSink* audit = nullptr;
+  const Edge* edge = nullptr;
   ActiveRequests* active = nullptr;
   ThreadPool* blocking = nullptr;  // for what writes to the disk
   std::function<std::string()> metrics_text;

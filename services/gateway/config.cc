@@ -34,7 +34,11 @@ const std::vector<std::pair<std::string, PolicyPreset>> kPromptPresets = {
 
 void BindHttp(config::Binder& b, http::ServerOptions& o) {
   b.Int("threads", &o.threads, 1, 256, "I/O threads");
-  b.Int("max_connections", &o.max_connections, 1, 1'000'000, "open connections; beyond, 503");
+  b.Int("max_connections", &o.max_connections, 1, 1'000'000,
+        "open connections; beyond, the one that waited longest for a request makes room; when none "
+        "waits, 503");
+  b.Int("max_connections_per_address", &o.max_connections_per_address, 0, 1'000'000,
+        "open connections of one address (IPv6: of a /64), a proxy's too; 0 = no limit");
   b.Int("max_streams", &o.max_streams, 1, 1'000'000, "streamed answers at once; beyond, 503");
   b.Bytes("max_header_bytes", &o.max_header_bytes, 1024, 1 << 20,
           "size of a request's head; beyond, 431");
@@ -42,6 +46,10 @@ void BindHttp(config::Binder& b, http::ServerOptions& o) {
           "size of a request's body; beyond, 413");
   b.Bytes("max_buffered_bytes", &o.max_buffered_bytes, 65536, 1 << 30,
           "bytes of one answer that a client has not read; beyond, it is cut off");
+  b.Bytes(
+      "max_total_buffered_bytes", &o.max_total_buffered_bytes, 1 << 20, uint64_t{1} << 40,
+      "bytes of all answers that wait for their clients and of all bodies that are on their way; "
+      "beyond, streams that hold more than their share are cut off, bodies get 503");
   b.Duration("header_timeout", &o.header_timeout, 100ms, 10min, "for a request's whole head");
   b.Duration("body_timeout", &o.body_timeout, 100ms, 1h, "for a request's whole body");
   b.Duration("idle_timeout", &o.idle_timeout, 100ms, 1h, "between two requests of a connection");
@@ -122,6 +130,9 @@ void Bind(config::Binder& b, Config& c) {
   b.Text("admin_listen", &c.admin_listen, "host:port of /metrics, /health and /ready", 3, 255);
   b.Section("http", "Limits of the REST API.",
             [&](config::Binder& inner) { BindHttp(inner, c.http); });
+  b.Section("tls", "TLS of the REST API.", [&](config::Binder& inner) { Bind(inner, c.tls); });
+  b.Section("edge", "Proxies, addresses and limits in front of the REST API.",
+            [&](config::Binder& inner) { Bind(inner, c.edge); });
   b.Section("grpc_tls", "TLS of the public gRPC API.",
             [&](config::Binder& inner) { rpc::BindServerTls(inner, c.grpc.tls); });
   b.Bytes("grpc_max_message_bytes", &c.grpc.max_message_bytes, 1024, uint64_t{1} << 30,
@@ -224,6 +235,8 @@ absl::Status Config::Validate() const {
     WEFT_RETURN_IF_ERROR(config::ParseHostPort(key, *text).status());
   }
   WEFT_RETURN_IF_ERROR(Annotate(http.Validate(), "gateway.http"));
+  WEFT_RETURN_IF_ERROR(tls.Validate());
+  WEFT_RETURN_IF_ERROR(edge.Validate());
   rpc::ServerOptions listening = grpc;
   listening.listen = {grpc_listen};
   WEFT_RETURN_IF_ERROR(Annotate(listening.Validate(), "gateway.grpc"));

@@ -13,10 +13,12 @@
 #include "libs/rpc/channel.h"
 #include "libs/rpc/server.h"
 #include "services/gateway/auth_guard.h"
+#include "services/gateway/edge.h"
 #include "services/gateway/front.h"
 #include "services/gateway/generation.h"
 #include "services/gateway/identity_config.h"
 #include "services/gateway/store_config.h"
+#include "services/gateway/tls_config.h"
 
 namespace weft::config {
 class Binder;
@@ -43,7 +45,9 @@ struct Config {
   std::string grpc_listen = "127.0.0.1:8081";
   std::string admin_listen = "127.0.0.1:9100";
   http::ServerOptions http;  // host and port come from `listen`
-  rpc::ServerOptions grpc;   // addresses come from `grpc_listen`
+  TlsConfig tls;             // of `listen`
+  EdgeConfig edge;
+  rpc::ServerOptions grpc;  // addresses come from `grpc_listen`
 
   std::string scheduler = "unix:.weft/run/scheduler.sock";  // one or several, comma separated
   rpc::TlsOptions scheduler_tls;

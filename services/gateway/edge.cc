@@ -30,8 +30,8 @@ bool IsRequestId(std::string_view text) {
 absl::Status EdgeConfig::Validate() const {
   for (const auto& [key, texts] : {std::pair("trusted_proxies", &trusted_proxies),
                                    std::pair("allow", &allow), std::pair("deny", &deny)}) {
-    WEFT_RETURN_IF_ERROR(Annotate(http::ParseNetworks(*texts).status(),
-                                  fmt::format("gateway.edge.{}", key)));
+    WEFT_RETURN_IF_ERROR(
+        Annotate(http::ParseNetworks(*texts).status(), fmt::format("gateway.edge.{}", key)));
   }
   for (const RouteLimit& route : routes) {
     if (route.route.find(" /") == std::string::npos) {

@@ -31,8 +31,8 @@ struct EdgeConfig {
 
   std::vector<std::string> trusted_proxies;  // networks
   http::ForwardedHeader forwarded_header = http::ForwardedHeader::kXForwardedFor;
-  std::vector<std::string> allow;  // networks; empty: all
-  std::vector<std::string> deny;   // before allow
+  std::vector<std::string> allow;                 // networks; empty: all
+  std::vector<std::string> deny;                  // before allow
   std::chrono::seconds hsts_max_age{31'536'000};  // 0: no header
   bool hsts_subdomains = false;
   std::vector<RouteLimit> routes;
@@ -48,8 +48,8 @@ class Edge {
   // The configuration must be valid.
   explicit Edge(const EdgeConfig& config);
 
-  // Puts the client's address into request.remote_address when a trusted proxy names it. PERMISSION_
-  // DENIED when the address may not come in.
+  // Puts the client's address into request.remote_address when a trusted proxy names it.
+  // PERMISSION_ DENIED when the address may not come in.
   absl::Status Admit(http::Request& request) const;
   // For gRPC: `peer` as gRPC names it ("ipv4:192.0.2.7:4711").
   absl::Status AdmitPeer(std::string_view peer) const;

@@ -34,6 +34,11 @@ absl::Status EndpointTable::Add(Endpoint endpoint) {
   return absl::OkStatus();
 }
 
+absl::Status EndpointTable::SetLimits(const std::string& route, const http::RouteLimits& limits) {
+  const size_t space = route.find(' ');
+  return router_->SetLimits(route.substr(0, space), route.substr(space + 1), limits);
+}
+
 const Endpoint* EndpointTable::Find(const http::Router::Route* route) const {
   if (route == nullptr) return nullptr;
   const auto it = by_route_.find(route->method + " " + route->pattern);

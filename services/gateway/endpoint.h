@@ -47,6 +47,8 @@ class EndpointTable {
   // id that is there.
   absl::Status Add(Endpoint endpoint);
 
+  // Instead of the server's own. NOT_FOUND for a route ("POST /v1/keys") that does not exist.
+  absl::Status SetLimits(const std::string& route, const http::RouteLimits& limits);
   const Endpoint* Find(const http::Router::Route* route) const;
   const std::deque<Endpoint>& endpoints() const { return endpoints_; }
   std::shared_ptr<const http::Router> router() const { return router_; }

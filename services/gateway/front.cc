@@ -47,11 +47,12 @@ absl::Status CorsSettings::Validate() const {
 }
 
 Front::Front(const EndpointTable& table, Admission& admission, Metrics& metrics,
-             telemetry::Tracer& tracer, CorsSettings cors)
+             telemetry::Tracer& tracer, const Edge& edge, CorsSettings cors)
     : table_(table),
       admission_(admission),
       metrics_(metrics),
       tracer_(tracer),
+      edge_(edge),
       cors_(std::move(cors)) {}
 
 http::ServerHooks Front::Hooks() {
@@ -59,6 +60,7 @@ http::ServerHooks Front::Hooks() {
   hooks.error = [](int status, std::string_view code, std::string_view message) {
     http::Response response = ServerError(status, code, message);
     response.headers.Add("X-Request-Id", NewRequestId());
+    response.headers.Add("X-Content-Type-Options", "nosniff");
     return response;
   };
   hooks.header_filter = [this](http::Request& request, const http::Router::Route* route) {
@@ -75,9 +77,14 @@ http::ServerHooks Front::Hooks() {
 std::optional<http::Response> Front::Filter(http::Request& request,
                                             const http::Router::Route* route) {
   auto context = std::make_shared<RequestContext>();
-  context->request_id = NewRequestId();
+  context->request_id = edge_.RequestId(request);
+  context->headers = edge_.SecurityHeaders(request);
   context->headers.emplace_back("X-Request-Id", context->request_id);
   request.context = context;
+  if (absl::Status status = edge_.Admit(request); !status.ok()) {
+    metrics_.auth_failures.With({"address"}).Increment();
+    return Decorated(ErrorResponse(ToApiError(status)), *context);
+  }
   const Endpoint* endpoint = table_.Find(route);
   if (auto answer = Cors(request, *context)) return Decorated(std::move(*answer), *context);
   if (endpoint == nullptr) return std::nullopt;  // the server answers 404 or 405

@@ -10,6 +10,7 @@
 
 #include "libs/http/server.h"
 #include "services/gateway/admission.h"
+#include "services/gateway/edge.h"
 #include "services/gateway/endpoint.h"
 #include "services/gateway/metrics.h"
 
@@ -27,7 +28,7 @@ struct CorsSettings {
 class Front {
  public:
   Front(const EndpointTable& table, Admission& admission, Metrics& metrics,
-        telemetry::Tracer& tracer, CorsSettings cors);
+        telemetry::Tracer& tracer, const Edge& edge, CorsSettings cors);
 
   http::ServerHooks Hooks();
   // Sets http_requests_per_second; called once a second.
@@ -42,6 +43,7 @@ class Front {
   Admission& admission_;
   Metrics& metrics_;
   telemetry::Tracer& tracer_;
+  const Edge& edge_;
   const CorsSettings cors_;
   std::atomic<uint64_t> begun_{0};
 };

@@ -68,6 +68,11 @@ Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission
   const std::string api_key = rpc::Metadata(context, "x-api-key");
   entry.address = context.peer();
   entry.user_agent = rpc::Metadata(context, "user-agent");
+  entry.status = deps.edge->AdmitPeer(entry.address);
+  if (!entry.status.ok()) {
+    entry.span.SetStatus(entry.status);
+    return entry;
+  }
   identity::Credentials credentials;
   credentials.authorization = authorization;
   credentials.api_key = api_key;

@@ -125,9 +125,14 @@ class Server final : public GatewayServer {
     deps->metrics_text = [this] { return telemetry_.metrics().Expose(); };
     deps->ready = [this](std::string* why) { return ready(why); };
     deps->version = config::Version();
+    deps->edge = &edge_;
     WEFT_ASSIGN_OR_RETURN(table_, MakeApi(deps));
-    front_ =
-        std::make_unique<Front>(*table_, *admission_, metrics_, telemetry_.tracer(), config_.cors);
+    for (const EdgeConfig::RouteLimit& route : config_.edge.routes) {
+      WEFT_RETURN_IF_ERROR(
+          Annotate(table_->SetLimits(route.route, route.limits), "gateway.edge.routes"));
+    }
+    front_ = std::make_unique<Front>(*table_, *admission_, metrics_, telemetry_.tracer(), edge_,
+                                     config_.cors);
     WatchState();
 
     WEFT_RETURN_IF_ERROR(Listen(deps));
@@ -140,6 +145,11 @@ class Server final : public GatewayServer {
     http::ServerOptions http = config_.http;
     http.host = rest.host;
     http.port = rest.port;
+    WEFT_ASSIGN_OR_RETURN(http.tls, MakeTls(config_.tls));
+    if (http.tls) {
+      tls_ = std::make_unique<TlsReloader>(http.tls, config_.tls.reload_interval,
+                                           telemetry_.metrics());
+    }
     WEFT_ASSIGN_OR_RETURN(http_, http::Server::Start(http, table_->router(), front_->Hooks()));
     grpc_services_ = std::make_unique<GrpcServices>(deps, *admission_);
     rpc::ServerOptions grpc = config_.grpc;
@@ -232,6 +242,17 @@ class Server final : public GatewayServer {
           [this] { return scanner_ && scanner_->connected() ? 1.0 : 0.0; });
     watch("weft_http_connections", "Open connections of the REST API",
           [this] { return http_ ? static_cast<double>(http_->stats().connections) : 0.0; });
+    watch("weft_http_buffered_bytes", "Bytes of answers and bodies that the REST API holds",
+          [this] { return http_ ? static_cast<double>(http_->stats().buffered_bytes) : 0.0; });
+    count("weft_http_streams_stalled_total", "Streams cut because their reader was too slow",
+          [this] { return http_ ? static_cast<double>(http_->stats().stalled_streams) : 0.0; });
+    count("weft_http_connections_evicted_total",
+          "Connections closed while they waited for a request, to make room",
+          [this] { return http_ ? static_cast<double>(http_->stats().evicted_connections) : 0.0; });
+    count("weft_http_connections_refused_total", "Connections beyond a limit",
+          [this] { return http_ ? static_cast<double>(http_->stats().refused_connections) : 0.0; });
+    count("weft_tls_handshake_failures_total", "TLS handshakes of the REST API that failed",
+          [this] { return http_ ? static_cast<double>(http_->stats().tls_failures) : 0.0; });
     watch("weft_http_streams", "Streamed answers that are open",
           [this] { return http_ ? static_cast<double>(http_->stats().streams) : 0.0; });
   }
@@ -243,6 +264,7 @@ class Server final : public GatewayServer {
       lock.unlock();
       scheduler_->Tick();
       active_.Tick();
+      if (tls_) tls_->Tick();
       if (std::chrono::steady_clock::now() - second >= std::chrono::seconds(1)) {
         second += std::chrono::seconds(1);
         front_->TickSecond();
@@ -289,7 +311,9 @@ class Server final : public GatewayServer {
   std::unique_ptr<SchedulerClient> scheduler_;
   std::unique_ptr<ScannerClient> scanner_;
   std::unique_ptr<EndpointTable> table_;
+  const Edge edge_{config_.edge};
   std::unique_ptr<Front> front_;
+  std::unique_ptr<TlsReloader> tls_;
   std::unique_ptr<http::Server> http_;
   std::unique_ptr<GrpcServices> grpc_services_;
   std::unique_ptr<rpc::Server> grpc_;

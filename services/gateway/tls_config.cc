@@ -12,9 +12,7 @@ const telemetry::Logger kLog("gateway.tls");
 
 }  // namespace
 
-absl::Status TlsConfig::Validate() const {
-  return Annotate(files.Validate(true), "gateway.tls");
-}
+absl::Status TlsConfig::Validate() const { return Annotate(files.Validate(true), "gateway.tls"); }
 
 void Bind(config::Binder& b, TlsConfig& c) {
   rpc::BindServerTls(b, c.files);
@@ -42,15 +40,13 @@ TlsReloader::TlsReloader(std::shared_ptr<http::TlsCertificates> certificates,
     : certificates_(std::move(certificates)),
       interval_(interval),
       registry_(registry),
-      reloads_(registry.Counter("weft_tls_reloads_total",
-                                "Changed certificate files of the REST API, by what became of them",
-                                {"result"})),
-      watch_(registry.WatchGauge("weft_tls_certificate_not_after_seconds",
-                                 "When the REST API's certificate ends, in Unix seconds", {},
-                                 [this] {
-                                   return static_cast<double>(
-                                       certificates_->Current()->not_after());
-                                 })),
+      reloads_(registry.CounterWith(
+          "weft_tls_reloads_total",
+          "Changed certificate files of the REST API, by what became of them", {"result"})),
+      watch_(registry.WatchGauge(
+          "weft_tls_certificate_not_after_seconds",
+          "When the REST API's certificate ends, in Unix seconds", {},
+          [this] { return static_cast<double>(certificates_->Current()->not_after()); })),
       next_(std::chrono::steady_clock::now() + interval) {}
 
 TlsReloader::~TlsReloader() { registry_.Unwatch(watch_); }
@@ -66,8 +62,7 @@ void TlsReloader::Tick() {
                {{"exception", reloaded.status()}});
   } else if (*reloaded) {
     reloads_.With({"ok"}).Increment();
-    kLog.Info("certificates exchanged",
-              {{"fingerprint", certificates_->Current()->fingerprint()}});
+    kLog.Info("certificates exchanged", {{"fingerprint", certificates_->Current()->fingerprint()}});
   }
 }
 

@@ -1,6 +1,8 @@
 #include "libs/http/server.h"
 
+#include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <future>
 #include <mutex>
 #include <stdexcept>
@@ -23,6 +25,13 @@ using weft::test::HttpRequest;
 using weft::test::RawHttp;
 
 namespace {
+
+size_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  size_t all = 0, resident = 0;
+  statm >> all >> resident;
+  return resident * 4096;
+}
 
 struct Fixture {
   std::shared_ptr<Router> router = std::make_shared<Router>();
@@ -397,6 +406,50 @@ TEST_CASE("Connections and streams beyond their number are refused", "[http]") {
   CHECK_FALSE(exchange->Write("x"));
   exchange->Send(Response::Text(503, "no stream left"));
   CHECK(b.ReadAnswer().status == 503);
+}
+
+TEST_CASE("500 readers that stall cost flat memory, and who reads is served", "[http]") {
+  Fixture f;
+  constexpr size_t kTotal = 8 << 20;
+  constexpr size_t kReaders = 500;
+  f.options.max_total_buffered_bytes = kTotal;
+  f.options.write_timeout = 60s;
+  std::vector<ExchangePtr> streams;
+  std::mutex streams_mutex;
+  f.Add("GET", "/many", [&](const ExchangePtr& e) {
+    e->StartStream({});
+    std::lock_guard lock(streams_mutex);
+    streams.push_back(e);
+  });
+  const uint16_t port = f.Start();
+  std::vector<std::unique_ptr<RawHttp>> readers;
+  for (size_t i = 0; i < kReaders; ++i) {
+    readers.push_back(std::make_unique<RawHttp>(port));
+    readers.back()->SetReceiveBuffer(4096);
+    readers.back()->Send("GET /many HTTP/1.1\r\nHost: x\r\n\r\n");
+  }
+  for (int i = 0; i < 2000; ++i) {
+    std::lock_guard lock(streams_mutex);
+    if (streams.size() == kReaders) break;
+    std::this_thread::sleep_for(5ms);
+  }
+  REQUIRE(streams.size() == kReaders);
+  const size_t before = ResidentBytes();
+  const std::string piece(10'000, 'x');
+  size_t most = 0;
+  size_t written = 0;
+  for (int round = 0; round < 100; ++round) {  // 500 MB if all were kept
+    for (const auto& stream : streams) written += stream->Write(piece) ? 1 : 0;
+    most = std::max(most, f.server->stats().buffered_bytes);
+    if (round % 20 == 0) CHECK(HttpRequest(port, "GET", "/hello").status == 200);
+  }
+  CHECK(written > kReaders);
+  CHECK(most <= kTotal + kReaders * 10'100);
+  CHECK(f.server->stats().stalled_streams == kReaders);
+  CHECK(ResidentBytes() < before + 64 * 1024 * 1024);
+  CHECK(HttpRequest(port, "GET", "/hello").status == 200);
+  std::lock_guard lock(streams_mutex);
+  streams.clear();
 }
 
 TEST_CASE("A new connection takes the place of one that waits, not of one that works", "[http]") {

@@ -1,0 +1,1 @@
+set(weft_fuzz_deps_http_request weft::http)
