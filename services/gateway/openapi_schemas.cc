@@ -14,15 +14,21 @@ std::string_view OpenApiSchemas() {
 "ChatMessage": {"type": "object", "required": ["role", "content"], "properties": {
   "role": {"enum": ["system", "developer", "user", "assistant", "tool", "function"]},
   "content": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/components/schemas/ContentPart"}}]},
-  "name": {"type": "string", "maxLength": 64}, "tool_call_id": {"type": "string", "description": "required for the role tool"}}},
-"Sampling": {"type": "object", "properties": {
+  "name": {"type": "string", "maxLength": 64}, "tool_call_id": {"type": "string"}},
+  "allOf": [{"if": {"properties": {"role": {"const": "tool"}}, "required": ["role"]}, "then": {"required": ["tool_call_id"]}},
+    {"if": {"properties": {"role": {"const": "function"}}, "required": ["role"]}, "then": {"required": ["name"]}}]},
+"Stop": {"description": "strings of 1 to 256 bytes of UTF-8", "oneOf": [
+  {"type": "string", "minLength": 1, "maxLength": 256}, {"type": "null"},
+  {"type": "array", "maxItems": 16, "items": {"type": "string", "minLength": 1, "maxLength": 256}}]},
+"Sampling": {"type": "object",
+  "if": {"properties": {"stream_options": {"type": "object"}}, "required": ["stream_options"]},
+  "then": {"properties": {"stream": {"const": true}}, "required": ["stream"]}, "properties": {
   "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 1},
   "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 1},
   "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
   "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
   "seed": {"type": ["integer", "null"], "description": "the same seed and request give the same text"},
-  "stop": {"oneOf": [{"type": "string", "minLength": 1, "maxLength": 256}, {"type": "null"},
-    {"type": "array", "maxItems": 16, "items": {"type": "string", "minLength": 1, "maxLength": 256}}]},
+  "stop": {"$ref": "#/components/schemas/Stop"},
   "logit_bias": {"type": ["object", "null"], "maxProperties": 1024, "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100}},
   "n": {"type": ["integer", "null"], "minimum": 1, "default": 1},
   "stream": {"type": ["boolean", "null"], "default": false},
@@ -75,7 +81,7 @@ std::string_view OpenApiSchemas() {
   "presence_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
   "frequency_penalty": {"type": ["number", "null"], "minimum": -2, "maximum": 2, "default": 0},
   "ignore_eos": {"type": ["boolean", "null"]}, "seed": {"type": ["integer", "null"], "minimum": -1},
-  "stop": {"type": ["string", "array", "null"]}, "stream": {"type": ["boolean", "null"], "default": false},
+  "stop": {"$ref": "#/components/schemas/Stop"}, "stream": {"type": ["boolean", "null"], "default": false},
   "priority": {"enum": ["low", "normal", "high", null], "default": "normal"},
   "response_fields": {"type": ["array", "null"], "maxItems": 64, "items": {"type": "string"}, "description": "only these members of the answer; a/b is the member b of a, under that name"}}},
 "InfillResponse": {"type": "object", "properties": {
@@ -121,7 +127,7 @@ std::string_view OpenApiSchemas() {
   "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 0.7},
   "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 0.9},
   "language": {"type": ["string", "null"], "maxLength": 64}, "model": {"type": ["string", "null"], "maxLength": 256},
-  "seed": {"type": ["integer", "null"]}, "stop": {"type": ["string", "array", "null"]}}},
+  "seed": {"type": ["integer", "null"]}, "stop": {"$ref": "#/components/schemas/Stop"}}},
 "GenerateResponse": {"type": "object", "required": ["generated_code", "tokens_generated", "generation_time_ms", "model_version"], "properties": {
   "generated_code": {"type": "string"}, "tokens_generated": {"type": "integer"}, "generation_time_ms": {"type": "number"},
   "model_version": {"type": "string"}, "finish_reason": {"enum": ["stop", "length", "content_filter"]},
@@ -137,7 +143,7 @@ std::string_view OpenApiSchemas() {
 "ApiHealth": {"type": "object", "required": ["status", "timestamp", "version"], "properties": {
   "status": {"const": "healthy"}, "timestamp": {"type": "string", "format": "date-time"}, "version": {"type": "string"}}},
 "CreateKeyRequest": {"type": "object", "required": ["name"], "additionalProperties": false, "properties": {
-  "name": {"type": "string", "minLength": 1, "maxLength": 100}, "tenant": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{1,100}$", "default": "default"},
+  "name": {"type": "string", "minLength": 1, "maxLength": 100}, "tenant": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{0,100}$", "default": "default", "description": "empty: default"},
   "role": {"enum": ["admin", "developer", null], "default": "developer"},
   "requests_per_minute": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000000, "default": 60},
   "max_priority": {"enum": ["low", "normal", "high", null], "default": null, "description": "the highest priority it may ask for; null: what its role may"},

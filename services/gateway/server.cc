@@ -146,10 +146,8 @@ class Server final : public GatewayServer {
     http.host = rest.host;
     http.port = rest.port;
     WEFT_ASSIGN_OR_RETURN(http.tls, MakeTls(config_.tls));
-    if (http.tls) {
-      tls_ = std::make_unique<TlsReloader>(http.tls, config_.tls.reload_interval,
-                                           telemetry_.metrics());
-    }
+    tls_ =
+        std::make_unique<TlsReloader>(http.tls, config_.tls.reload_interval, telemetry_.metrics());
     WEFT_ASSIGN_OR_RETURN(http_, http::Server::Start(http, table_->router(), front_->Hooks()));
     grpc_services_ = std::make_unique<GrpcServices>(deps, *admission_);
     rpc::ServerOptions grpc = config_.grpc;

@@ -45,15 +45,17 @@ TlsReloader::TlsReloader(std::shared_ptr<http::TlsCertificates> certificates,
           "Changed certificate files of the REST API, by what became of them", {"result"})),
       watch_(registry.WatchGauge(
           "weft_tls_certificate_not_after_seconds",
-          "When the REST API's certificate ends, in Unix seconds", {},
-          [this] { return static_cast<double>(certificates_->Current()->not_after()); })),
+          "When the REST API's certificate ends, in Unix seconds; 0 without TLS", {},
+          [this] {
+            return certificates_ ? static_cast<double>(certificates_->Current()->not_after()) : 0.0;
+          })),
       next_(std::chrono::steady_clock::now() + interval) {}
 
 TlsReloader::~TlsReloader() { registry_.Unwatch(watch_); }
 
 void TlsReloader::Tick() {
   const auto now = std::chrono::steady_clock::now();
-  if (interval_.count() == 0 || now < next_) return;
+  if (!certificates_ || interval_.count() == 0 || now < next_) return;
   next_ = now + interval_;
   const auto reloaded = certificates_->ReloadIfChanged();
   if (!reloaded.ok()) {

@@ -35,6 +35,7 @@ absl::StatusOr<std::shared_ptr<http::TlsCertificates>> MakeTls(const TlsConfig& 
 // Looks for changed files every reload_interval and counts what became of them.
 class TlsReloader {
  public:
+  // Without certificates it only shows that there are none.
   TlsReloader(std::shared_ptr<http::TlsCertificates> certificates,
               std::chrono::milliseconds interval, telemetry::Registry& registry);
   ~TlsReloader();

@@ -77,6 +77,14 @@ CASES = {
         {f'weft_scheduler_requests_waiting{{{POD}}}': ("16x40", "17x40"),
          f'weft_scheduler_workers{{{POD}}}': ("2x40", "2x40")},
         4, 7, {"namespace": "mesh"}, "17 requests wait for workers"),
+    "KeysAreGuessed": (
+        {'weft_auth_failures_total{job="weft",namespace="mesh",pod="a",reason="bad_key"}': ("0+40x30", "0+40x30"),
+         'weft_auth_failures_total{job="weft",namespace="mesh",pod="a",reason="throttled"}': ("0+0x30", "0+50x30"),
+         'weft_auth_failures_total{job="weft",namespace="mesh",pod="a",reason="no_key"}': ("0+900x30", "0+900x30")},
+        3, 15, {"namespace": "mesh"}, "90 requests a minute have credentials that are not good"),
+    "CertificateEndsSoon": (
+        {f"weft_tls_certificate_not_after_seconds{{{POD}}}": ("1000000x20", "432900x20")},
+        3, 15, {"namespace": "mesh", "pod": "p", "instance": ":1"}, "The certificate of p:1 ends in 5d 0h 0m 0s"),
     "WorkersAreLost": (
         {'weft_scheduler_worker_losses_total{job="weft",namespace="mesh",reason="silent"}': ("0 0 0 1x40", "0+1x40"),
          'weft_scheduler_worker_losses_total{job="weft",namespace="mesh",reason="drained"}': ("0+9x40", "0+0x40")},
@@ -219,7 +227,7 @@ def test_prometheus_takes_its_configuration(tmp_path):
 
 SUFFIXES = ("_bucket", "_sum", "_count")
 FOREIGN = ("container_", "kube_", "kubelet_", "pg_")  # of the cluster's exporters
-WORDS = {"sum", "rate", "by", "le", "max", "min", "avg", "increase", "changes", "histogram_quantile", "topk", "clamp_min",
+WORDS = {"time", "sum", "rate", "by", "le", "max", "min", "avg", "increase", "changes", "histogram_quantile", "topk", "clamp_min",
          "avg_over_time", "label_values", "or", "on", "ignoring", "vector", "up", "without", "group_left", "count"}
 
 
