@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,24 @@ def test_kubeconform_finds_every_combination_of_the_chart_strictly_valid(tmp_pat
     assert done.returncode == 0 and "Skipped: 0" in done.stdout, done.stdout[-4000:] + done.stderr
     (tmp_path / "wrong.yaml").write_text("{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {prots: []}}")
     assert run(*check, tmp_path / "wrong.yaml").returncode == 1
+
+
+def test_terraform_is_formatted_and_as_the_providers_schemas_say(tmp_path):
+    """The machine's Terraform or OpenTofu, else one that is built, for `fmt`; check_terraform.py with the schemas that npm has. `validate`
+    needs the providers, from a registry of their own."""
+    tofu = shutil.which("tofu") or shutil.which("terraform") or run(ROOT / "deploy/tools/go_tool.sh", "tofu").stdout.strip()
+    done = run(tofu, "fmt", "-check", "-diff", "-recursive", ROOT / "deploy/terraform")
+    assert done.returncode == 0, done.stdout + done.stderr
+    cache = Path(os.environ.get("WEFT_CACHE", Path.home() / ".cache/weft")) / "terraform-schemas"
+    done = run(sys.executable, CI / "check_terraform.py", "--schemas", cache)
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(ROOT / "deploy/terraform", tmp_path / "t")
+    for file, old, new in (("aws/stores.tf", "multi_az  ", "multi_as  "), ("gcp/network.tf", "google_compute_router_nat", "google_compute_nat"),
+                           ("azure/stores.tf", "capacity                      = var.redis_capacity", ""), ("aws/cluster.tf", "key_arn", "key")):
+        path = tmp_path / "t" / file
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new, 1))
+    found = run(sys.executable, CI / "check_terraform.py", "--schemas", cache, tmp_path / "t").stderr
+    for said in ("multi_as does not exist", "google_compute_nat.weft: the provider has no such resource",
+                 "azurerm_redis_cache.weft: capacity is missing", "encryption_config.provider: key does not exist"):
+        assert said in found, found

@@ -34,7 +34,7 @@ def schema() -> dict:
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "production.yaml", "pull.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "production.yaml", "pull.yaml", "logging.yaml"])
 def test_a_compose_file_keeps_to_the_specification(name, schema):
     import jsonschema
     told = load(name)
