@@ -27,7 +27,13 @@ uint64_t AttentionBlock::Reserve(int64_t rows) {
   const MlaConfig& mla = config_.mla;
   uint64_t bytes = q_.Reserve(rows * config_.heads * config_.head_dim, "queries", context_);
   if (mla.kv_lora > 0) {
-    bytes += k_.Reserve(rows * config_.heads * (mla.nope_dim + mla.v_dim), "keys", context_);
+    if (context_.device == nullptr) {
+      bytes += k_.Reserve(rows * config_.heads * (mla.nope_dim + mla.v_dim), "keys", context_);
+    } else {
+      const int64_t width = mla.kv_lora + config_.rope_dim;
+      latent_q_.Reserve(rows * config_.heads * width, "latent queries", context_);
+      latent_out_.Reserve(rows * config_.heads * mla.kv_lora, "latent attention", context_);
+    }
     bytes += q_a_.Reserve(rows * mla.q_lora, "latent queries", context_);
     bytes +=
         kv_a_.Reserve(rows * (mla.kv_lora + config_.rope_dim), "latent keys and values", context_);
@@ -44,7 +50,7 @@ uint64_t AttentionBlock::Reserve(int64_t rows) {
 
 // Queries, keys and values from low-rank latents: DeepSeek-V2, https://arxiv.org/abs/2405.04434
 void AttentionBlock::ProjectLatent(const AttentionWeights& layer, const Activations& input,
-                                   int64_t rows) {
+                                   int64_t rows, bool expand) {
   const MlaConfig& mla = config_.mla;
   const auto norm = [&](StepBuffer<float>& x, int64_t stride, const std::vector<float>& weight,
                         ActivationBuffer& out) {
@@ -66,8 +72,36 @@ void AttentionBlock::ProjectLatent(const AttentionWeights& layer, const Activati
     ops_.linear({q_latent_.view(rows), rows, q}, context_);
   }
   norm(kv_a_, mla.kv_lora + config_.rope_dim, layer.kv_a_norm, kv_latent_);
+  if (!expand) return;
   const std::array<Output, 1> kv = {{layer.kv_b.To(k_)}};
   ops_.linear({kv_latent_.view(rows), rows, kv}, context_);
+}
+
+// On a device the cache holds latents.
+void AttentionBlock::AttendLatent(const AttentionWeights& layer, const StepView& step,
+                                  const KvLayer& cache) {
+  const MlaConfig& mla = config_.mla;
+  const int64_t rows = step.batch.rows();
+  ops_.latent_attention({.q = q_.data(),
+                         .latent = kv_latent_.view(rows),
+                         .k_rope = kv_a_.data() + mla.kv_lora,
+                         .k_rope_stride = mla.kv_lora + config_.rope_dim,
+                         .kv_b = &layer.kv_b.matrix,
+                         .cos_sin = step.cos_sin,
+                         .rows = rows,
+                         .heads = config_.heads,
+                         .nope_dim = mla.nope_dim,
+                         .rope_dim = config_.rope_dim,
+                         .v_dim = mla.v_dim,
+                         .neighbours = config_.rope_pairing == RopePairing::kNeighbours,
+                         .scale = config_.score_scale(),
+                         .slots = step.batch.cache_slots,
+                         .cache = cache,
+                         .shape = step.shape,
+                         .latent_q = latent_q_.data(),
+                         .latent_out = latent_out_.data(),
+                         .out = attended_.view(rows)},
+                        context_);
 }
 
 void AttentionBlock::Run(int32_t layer, const Activations& input, const StepView& step,
@@ -90,8 +124,15 @@ void AttentionBlock::Run(int32_t layer, const Activations& input, const StepView
                         .slots = step.batch.cache_slots,
                         .cache = cache,
                         .shape = step.shape};
+  const std::array<Output, 1> projected = {{weights.out.To(out)}};
+  if (mla.kv_lora > 0 && context_.device != nullptr) {
+    ProjectLatent(weights, input, rows, /*expand=*/false);
+    AttendLatent(weights, step, cache);
+    ops_.linear({attended_.view(rows), rows, projected}, context_);
+    return;
+  }
   if (mla.kv_lora > 0) {
-    ProjectLatent(weights, input, rows);
+    ProjectLatent(weights, input, rows, /*expand=*/true);
     rope.v = k_.data() + mla.nope_dim;
     rope.k_head_stride = rope.v_head_stride = mla.nope_dim + mla.v_dim;
     rope.k_shared = kv_a_.data() + mla.kv_lora;
@@ -113,7 +154,6 @@ void AttentionBlock::Run(int32_t layer, const Activations& input, const StepView
                         .shape = step.shape,
                         .out = attended_.view(rows)},
                        context_);
-  const std::array<Output, 1> projected = {{weights.out.To(out)}};
   ops_.linear({attended_.view(rows), rows, projected}, context_);
 }
 

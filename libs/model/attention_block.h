@@ -37,7 +37,10 @@ class AttentionBlock {
            float* out);
 
  private:
-  void ProjectLatent(const AttentionWeights& layer, const Activations& input, int64_t rows);
+  // Queries and the latent; with `expand` keys and values of all heads too.
+  void ProjectLatent(const AttentionWeights& layer, const Activations& input, int64_t rows,
+                     bool expand);
+  void AttendLatent(const AttentionWeights& layer, const StepView& step, const KvLayer& cache);
 
   const ModelConfig& config_;
   const ModelWeights& weights_;
@@ -49,8 +52,10 @@ class AttentionBlock {
   StepBuffer<float> v_;         // [rows, kv_heads * head_dim]
   StepBuffer<float> q_a_;       // latent: [rows, q_lora]
   StepBuffer<float> kv_a_;      // latent: [rows, kv_lora + rope_dim]
-  ActivationBuffer q_latent_;   // [rows, q_lora]
-  ActivationBuffer kv_latent_;  // [rows, kv_lora]
+  StepBuffer<float> latent_q_;  // on a device: [rows, heads * (kv_lora + rope_dim)]
+  StepBuffer<uint16_t> latent_out_;  // on a device: [rows, heads * kv_lora]
+  ActivationBuffer q_latent_;        // [rows, q_lora]
+  ActivationBuffer kv_latent_;       // [rows, kv_lora]
   ActivationBuffer attended_{ActivationBuffer::Floats::kIfRead};  // [rows, heads * value_dim]
 };
 

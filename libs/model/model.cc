@@ -196,6 +196,11 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   }
   state->shape = {options.kv_type, 0, state->config.kv_heads, state->config.head_dim,
                   state->config.value_dim()};
+  if (gpu && state->config.mla.kv_lora > 0) {  // its pages hold latents
+    state->shape.kv_heads = 1;
+    state->shape.head_dim = state->config.mla.kv_lora + state->config.rope_dim;
+    state->shape.v_dim = 0;
+  }
   std::optional<RepackCache> cache;
   if (cpu && !options.repack_cache.folder.empty() && !source.path.empty()) {
     cache.emplace(options.repack_cache, source.path);
@@ -223,7 +228,10 @@ const ModelConfig& Model::config() const { return state_->config; }
 
 uint64_t Model::KvBytesPerBlock(int32_t block_tokens) const {
   const State& s = *state_;
-  return KvBytesPerToken(s.config, s.shape.type) * static_cast<uint64_t>(std::max(block_tokens, 0));
+  KvShape shape = s.shape;
+  shape.block_tokens = std::max(block_tokens, 0);
+  return static_cast<uint64_t>(s.config.layers) *
+         static_cast<uint64_t>(shape.k_page().bytes() + shape.v_page().bytes());
 }
 
 absl::Status Model::AllocateKv(int32_t blocks, int32_t block_tokens) {
@@ -301,15 +309,13 @@ absl::StatusOr<uint8_t*> Model::State::TakePages(uint64_t bytes) {
 }
 
 absl::Status Model::State::LoadOnDevice(const WeightSource& source) {
-  if (config.mla.kv_lora > 0) {
-    return Unimplemented("latent attention ({}) on {}", config.architecture, isa);
-  }
   context.device = device.get();
   WEFT_RETURN_IF_ERROR(device->SetShape({.kv = shape,
                                          .heads = config.heads,
                                          .hidden = config.hidden,
                                          .experts = config.moe.experts,
-                                         .expert_groups = config.moe.groups}));
+                                         .expert_groups = config.moe.groups,
+                                         .latent = config.mla.kv_lora}));
   device->PlanWeights();
   WEFT_RETURN_IF_ERROR(
       LoadWeights({source.tensors, nullptr, nullptr}, config, *table, context).status());

@@ -187,10 +187,18 @@ absl::Status TensorLoader::SplitKvB(const std::string& k, const std::string& v,
   raw.cols = lora;
   raw.raw = reinterpret_cast<const uint8_t*>(memory->data());
   raw.owner = std::shared_ptr<const uint8_t>(memory, raw.raw);
-  return Prepare(raw, k, out);
+  return Prepare(raw, k, out, Form::kBf16OnDevice);
 }
 
-absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, Weight& out) {
+absl::Status TensorLoader::KvB(const std::string& name, const RowRange& range, int64_t cols,
+                               Weight& out) {
+  WEFT_ASSIGN_OR_RETURN(const Weight whole, Raw(name, range.total, cols));
+  WEFT_ASSIGN_OR_RETURN(const Weight part, Cut(whole, name, range, Slice{0, cols, cols}));
+  return Prepare(part, name, out, Form::kBf16OnDevice);
+}
+
+absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, Weight& out,
+                                   Form form) {
   RepackCache* repacked = source_.repacked;
   if (repacked == nullptr || !repacked->Take(name, raw, out)) {
     // Of a large matrix, the mapped pages would lie beside their repacked form until its end.
@@ -199,7 +207,9 @@ absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, W
         tensors_.Release(data, bytes);
       };
     }
-    absl::StatusOr<Weight> prepared = table_.prepare(raw, name, context_);
+    absl::StatusOr<Weight> prepared = form == Form::kBf16OnDevice && context_.device != nullptr
+                                          ? context_.device->KeepBf16(raw, name)
+                                          : table_.prepare(raw, name, context_);
     context_.taken = nullptr;
     WEFT_ASSIGN_OR_RETURN(out, std::move(prepared));
   }

@@ -69,6 +69,10 @@ class TensorLoader {
   absl::Status SplitKvB(const std::string& k, const std::string& v, const ModelConfig& config,
                         const Slice& heads, Weight& out);
 
+  // The same out of one tensor. Either is bf16 on a device, which has it in its queries and
+  // outputs.
+  absl::Status KvB(const std::string& name, const RowRange& range, int64_t cols, Weight& out);
+
   // All tensors whose names begin so need not be read: another rank does.
   void IgnoreAll(std::string_view prefix);
 
@@ -80,7 +84,9 @@ class TensorLoader {
   uint64_t packed_bytes() const { return packed_bytes_; }
 
  private:
-  absl::Status Prepare(const Weight& raw, const std::string& name, Weight& out);
+  enum class Form { kOfTable, kBf16OnDevice };
+  absl::Status Prepare(const Weight& raw, const std::string& name, Weight& out,
+                       Form form = Form::kOfTable);
   // On a device, a copy there of a vector that stays where it is.
   absl::Status Keep(const std::string& name, const std::vector<float>& values);
   // Some rows and columns of a matrix.

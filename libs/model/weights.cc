@@ -167,7 +167,7 @@ class LayerLoader {
       // Some files have its two parts beside it, for another way to compute the same.
       loader_.Ignore(Name("attn_k_b", "weight"));
       loader_.Ignore(Name("attn_v_b", "weight"));
-      return Linear("attn_kv_b", kv, mla.kv_lora, false, out.kv_b);
+      return loader_.KvB(Name("attn_kv_b", "weight"), kv, mla.kv_lora, out.kv_b.matrix);
     }
     return loader_.SplitKvB(Name("attn_k_b", "weight"), Name("attn_v_b", "weight"), config_,
                             plan_.heads, out.kv_b.matrix);

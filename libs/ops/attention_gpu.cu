@@ -15,38 +15,13 @@
 // occupancy: PagedAttentionKernel<256, 1>, shared 160640
 #include "libs/device/ptx.h"
 #include "libs/ops/attention_gpu.h"
+#include "libs/ops/attention_parts_gpu.h"
 #include "libs/ops/gpu_kernel.h"
 
 namespace weft::gpu {
 
-constexpr int kAttentionWarps = 4;
-constexpr int kAttentionThreads = kAttentionWarps * kWarp;
-constexpr int kRows = 16;        // (row, head) pairs of a block
 constexpr int kTileTokens = 16;  // of one copy of a warp
 constexpr int kTilesPerChunk = kChunkTokens / kTileTokens;
-constexpr float kLog2E = 1.4426950408889634f;
-constexpr float kNone = -INFINITY;  // the maximum of no scores
-
-// e^(m - to), in powers of two; nothing has been seen where m is kNone.
-WEFT_DEVICE float Weight(float m, float to) { return m == kNone ? 0.0f : exp2f(m - to); }
-
-// a * wa + b * wb, rounded in one way wherever it is compiled.
-WEFT_DEVICE float Blend(float a, float wa, float b, float wb) {
-  return __fmaf_rn(b, wb, __fmul_rn(a, wa));
-}
-
-template <KvType kType>
-WEFT_DEVICE void MmaKv(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  if constexpr (kType == KvType::kHalf) {
-    MmaHalf(d, a, b);
-  } else {
-    MmaBf16(d, a, b);
-  }
-}
-template <KvType kType>
-WEFT_DEVICE uint32_t PackKv(float low, float high) {
-  return kType == KvType::kHalf ? PackHalfx2(low, high) : PackBf16x2(low, high);
-}
 
 template <int kDim>
 struct AttentionShared {
@@ -62,22 +37,6 @@ struct AttentionShared {
   static constexpr int kRunningMl = kWarpMl + kAttentionWarps * kRows * 2 * 4;
   static constexpr int kBytes = kRunningMl + kRows * 2 * 4;
   static_assert(kRows * kSumPitch * 4 <= kWarpBytes);
-};
-
-// What a block works on.
-struct AttentionPlace {
-  AttentionItem item;
-  int kv_head;
-  int first_head;   // of this block, within the model
-  int group_heads;  // of this block: at most kRows
-  int tokens;       // that its last row sees
-  int first_token;  // that its first row sees
-
-  // A packed row's position; -1 where there is none.
-  WEFT_DEVICE int Position(int r) const {
-    const int row = r / group_heads;
-    return row < item.rows ? item.first_position + row : -1;
-  }
 };
 
 // Keys and values of 16 tokens; zeros after the last token.
@@ -132,7 +91,6 @@ struct WarpAttention {
   WEFT_DEVICE void Tile(const AttentionParams& p, const AttentionPlace& at, int token,
                         SharedPtr<uint8_t> shared, SharedPtr<uint8_t> stage) {
     const int lane = Lane();
-    const int t = lane % 4;
     float s[2][4] = {};
 #pragma unroll
     for (int k = 0; k < kDim / 16; ++k) {
@@ -151,34 +109,7 @@ struct WarpAttention {
       }
     }
     float grown[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int position = at.Position(lane / 4 + 8 * half);
-      float largest = kNone;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        float& score = s[i / 2][2 * half + i % 2];
-        const int column = token + i / 2 * 8 + 2 * t + i % 2;
-        score *= p.scale;
-        if (p.softcap > 0) score = p.softcap * tanhf(score / p.softcap);
-        score *= kLog2E;
-        const bool seen = column <= position && (p.window == 0 || column > position - p.window);
-        if (!seen) score = kNone;
-        largest = fmaxf(largest, score);
-      }
-      largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
-      largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-      const float next = fmaxf(m[half], largest);
-      grown[half] = m[half] == kNone ? 1.0f : exp2f(m[half] - next);
-      m[half] = next;
-      l[half] *= grown[half];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        float& score = s[i / 2][2 * half + i % 2];
-        score = Weight(score, next);
-        l[half] += score;
-      }
-    }
+    OnlineSoftmax(p, at, token, s, m, l, grown);
     const uint32_t weights[4] = {PackKv<kType>(s[0][0], s[0][1]), PackKv<kType>(s[0][2], s[0][3]),
                                  PackKv<kType>(s[1][0], s[1][1]), PackKv<kType>(s[1][2], s[1][3])};
     const SharedPtr<uint8_t> values =
@@ -274,83 +205,20 @@ WEFT_DEVICE void MergeWarps(SharedPtr<uint8_t> shared, bool first) {
   __syncthreads();
 }
 
-WEFT_DEVICE void StoreAttended(const AttentionParams& p, int64_t at, float value) {
-  if (p.out != nullptr) GlobalPtr<float>(p.out)[at] = value;
-  if (p.out_bf16 != nullptr) GlobalPtr<uint16_t>(p.out_bf16)[at] = FromFloat<Bf16>(value).bits;
-}
-
-// The chunks that the row at `position` sees.
-WEFT_DEVICE int FirstChunk(const AttentionParams& p, int position) {
-  return p.window == 0 || position < p.window ? 0 : (position - p.window + 1) / kChunkTokens;
-}
-
-// Results of the running sums, or of this chunk's share in them.
-template <int kDim>
-WEFT_DEVICE void Finish(const AttentionParams& p, const AttentionPlace& at, int chunk,
-                        SharedPtr<uint8_t> shared) {
-  using S = AttentionShared<kDim>;
-  const SharedPtr<float> running = PtrCast<float>(shared + S::kRunning);
-  const SharedPtr<float> running_ml = PtrCast<float>(shared + S::kRunningMl);
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * kDim; i += kAttentionThreads) {
-    const int r = i / kDim;
-    const int d = i % kDim;
-    const int position = at.Position(r);
-    if (position < 0) continue;
-    const int64_t row = at.item.first_row + r / at.group_heads;
-    const int64_t head = row * p.heads + at.first_head + r % at.group_heads;
-    const int first = FirstChunk(p, position);
-    const int last = position / kChunkTokens;
-    if (at.item.spread != 0 && (chunk < first || chunk > last)) continue;
-    if (at.item.spread == 0 || first == last) {
-      StoreAttended(p, head * kDim + d, running[i] / running_ml[2 * r + 1]);
-      continue;
-    }
-    const int64_t partial_row = GlobalPtr<const int32_t>(p.partial_rows)[row];
-    const int64_t partial = (partial_row * p.heads + head % p.heads) * p.chunks + chunk;
-    GlobalPtr<float>(p.partial_o)[partial * kDim + d] = running[i];
-    if (d == 0) {
-      GlobalPtr<float>(p.partial_ml)[2 * partial] = running_ml[2 * r];
-      GlobalPtr<float>(p.partial_ml)[2 * partial + 1] = running_ml[2 * r + 1];
-    }
-  }
-}
-
 // Grid: items, kv heads times blocks of their group's heads, chunks.
 template <int kDim, KvType kType>
 WEFT_KERNEL(kAttentionThreads)
 void PagedAttentionKernel(const AttentionParams p) {
   using S = AttentionShared<kDim>;
   WEFT_DYNAMIC_SHARED(uint8_t, shared);
-  const int group = p.heads / p.kv_heads;
-  const int blocks_per_group = (group + kRows - 1) / kRows;
   AttentionPlace at;
-  at.item = GlobalPtr<const AttentionItem>(p.items)[blockIdx.x];
-  at.kv_head = static_cast<int>(blockIdx.y) / blocks_per_group;
-  const int first_of_group = static_cast<int>(blockIdx.y) % blocks_per_group * kRows;
-  at.first_head = at.kv_head * group + first_of_group;
-  at.group_heads = group - first_of_group < kRows ? group - first_of_group : kRows;
-  at.tokens = at.item.first_position + at.item.rows;
-  at.first_token = p.window == 0 || at.item.first_position < p.window
-                       ? 0
-                       : at.item.first_position - p.window + 1;
-  int chunk = at.first_token / kChunkTokens;
-  int last_chunk = (at.tokens - 1) / kChunkTokens;
-  if (at.item.spread != 0) {
-    const int own = static_cast<int>(blockIdx.z);
-    if (own < chunk || own > last_chunk) return;
-    chunk = last_chunk = own;
-  } else if (blockIdx.z != 0) {
-    return;
-  }
-
+  if (!PlaceOfBlock(p, at)) return;
   for (int i = static_cast<int>(threadIdx.x); i < kRows * kDim / 2; i += kAttentionThreads) {
     const int r = i / (kDim / 2);
     const int d = i % (kDim / 2) * 2;
     float2 pair = make_float2(0, 0);
     if (r / at.group_heads < at.item.rows) {
-      const int64_t row = at.item.first_row + r / at.group_heads;
-      const int64_t head = row * p.heads + at.first_head + r % at.group_heads;
-      pair = PtrCast<const float2>(GlobalPtr<const float>(p.q) + head * kDim + d)[0];
+      pair = PtrCast<const float2>(GlobalPtr<const float>(p.q) + at.Head(p, r) * kDim + d)[0];
     }
     PtrCast<uint32_t>(shared + S::kQ + r * S::kPitch + 2 * d)[0] = PackKv<kType>(pair.x, pair.y);
   }
@@ -362,10 +230,10 @@ void PagedAttentionKernel(const AttentionParams p) {
     for (int k = 0; k < kDim / 16; ++k) warp.LoadQ(shared, k, warp.q[k]);
   }
   const SharedPtr<uint8_t> own = shared + WarpId() * S::kWarpBytes;
-  const int only = chunk;
-  for (bool first = true; chunk <= last_chunk; ++chunk, first = false) {
+  const int only = at.chunk;
+  for (bool first = true; at.chunk <= at.last_chunk; ++at.chunk, first = false) {
     warp.Reset();
-    const int base = chunk * kChunkTokens;
+    const int base = at.chunk * kChunkTokens;
     int tile = WarpId();
     // Tiles before the first visible token are all masked: they would change nothing.
     while (base + (tile + 1) * kTileTokens <= at.first_token) tile += kAttentionWarps;
@@ -391,7 +259,8 @@ void PagedAttentionKernel(const AttentionParams p) {
     __syncthreads();
     MergeWarps<kDim>(shared, first);
   }
-  Finish<kDim>(p, at, only, shared);
+  FinishAttention<kDim>(p, at, only, PtrCast<float>(shared + S::kRunning), kDim,
+                        PtrCast<float>(shared + S::kRunningMl));
 }
 
 // One warp a (row, head): merges the row's chunks, ascending.
@@ -433,11 +302,7 @@ namespace {
 
 template <int kDim>
 LaunchResult Attend(const AttentionParams& p, void* stream, const char* name) {
-  const int group = p.heads / p.kv_heads;
-  const dim3 grid(static_cast<uint32_t>(p.item_count),
-                  static_cast<uint32_t>(p.kv_heads * ((group + kRows - 1) / kRows)),
-                  static_cast<uint32_t>(p.chunks));
-  const LaunchShape shape{grid, kAttentionThreads, AttentionShared<kDim>::kBytes, name};
+  const LaunchShape shape{AttentionGrid(p), kAttentionThreads, AttentionShared<kDim>::kBytes, name};
   return p.kv_type == KvType::kHalf
              ? Run(PagedAttentionKernel<kDim, KvType::kHalf>, shape, stream, p)
              : Run(PagedAttentionKernel<kDim, KvType::kBf16>, shape, stream, p);

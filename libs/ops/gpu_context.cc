@@ -9,6 +9,7 @@
 #include "libs/ops/expert_gpu.h"
 #include "libs/ops/gpu_status.h"
 #include "libs/ops/gpu_table.h"
+#include "libs/ops/latent_gpu.h"
 #include "libs/ops/norm_gpu.h"
 
 namespace weft {
@@ -52,7 +53,13 @@ const OpTable& GpuContext::table() const { return GpuOps(); }
 
 absl::Status GpuContext::SetShape(const OpDeviceShape& shape) {
   const KvShape& kv = shape.kv;
-  if (!gpu::CanAttend(kv.head_dim) || kv.v_dim != kv.head_dim) {
+  latent_rope_dim_ = shape.latent > 0 ? kv.head_dim - shape.latent : 0;
+  if (shape.latent > 0) {
+    if (!gpu::CanAttendLatent(shape.latent, latent_rope_dim_) || kv.kv_heads != 1) {
+      return Unimplemented("latents of {} and {} rotating elements on {}: expected 512 and 64",
+                           shape.latent, latent_rope_dim_, device_->info().name);
+    }
+  } else if (!gpu::CanAttend(kv.head_dim) || kv.v_dim != kv.head_dim) {
     return Unimplemented(
         "heads of {} and values of {} on {}: expected both 16, 32, 64, 80, 96, 128 or 256",
         kv.head_dim, kv.v_dim, device_->info().name);
@@ -76,7 +83,7 @@ absl::Status GpuContext::SetShape(const OpDeviceShape& shape) {
   }
   attention_.heads = shape.heads;
   attention_.kv_heads = kv.kv_heads;
-  attention_.head_dim = kv.head_dim;
+  attention_.head_dim = shape.latent > 0 ? shape.latent : kv.head_dim;
   attention_.kv_type = kv.type == DType::kF16 ? gpu::KvType::kHalf : gpu::KvType::kBf16;
   return absl::OkStatus();
 }
@@ -132,13 +139,19 @@ absl::StatusOr<Weight> GpuContext::KeepTable(const Weight& raw, std::string_view
   return KeepMatrix(raw, gpu::CanEmbed, name);
 }
 
+absl::StatusOr<Weight> GpuContext::KeepBf16(const Weight& raw, std::string_view name) {
+  return KeepMatrix(
+      raw, [](DType type) { return type == DType::kBF16; }, name);
+}
+
 absl::StatusOr<Weight> GpuContext::KeepMatrix(const Weight& raw, bool (*supported)(DType),
                                               std::string_view name) {
   Weight out = raw;
   if (!supported(raw.type)) out.type = DType::kBF16;
   out.owner = nullptr;
   const uint64_t bytes = *BytesFor(out.type, out.rows * out.cols);
-  const MatrixKey key(raw.raw, out.type, bytes);
+  const bool made = raw.owner != nullptr;
+  const MatrixKey key(made ? nullptr : raw.raw, made ? std::string(name) : "", out.type, bytes);
   if (planning_) {
     out.raw = nullptr;
     if (matrices_.contains(key)) return out;

@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
@@ -44,6 +45,7 @@ class GpuContext final : public OpDevice {
   absl::Status FinishWeights() override;
   absl::Status Keep(std::span<const float> values, std::string_view name) override;
   absl::StatusOr<Weight> KeepTable(const Weight& raw, std::string_view name) override;
+  absl::StatusOr<Weight> KeepBf16(const Weight& raw, std::string_view name) override;
   uint64_t weight_bytes() const override { return weights_.bytes(); }
   absl::Status PlanSteps(const StepLimits& limits) override;
   DeviceArena& step_memory() override { return *steps_; }
@@ -73,6 +75,8 @@ class GpuContext final : public OpDevice {
   const T* Copy(const T* host) const {
     return static_cast<const T*>(Find(host));
   }
+  // Elements of a page's token after its latent.
+  int32_t latent_rope_dim() const { return latent_rope_dim_; }
   // The step's attention, but for a layer's own pointers, scale, cap and window.
   const gpu::AttentionParams& attention() const { return attention_; }
   // Keeps the first error of a step.
@@ -81,8 +85,9 @@ class GpuContext final : public OpDevice {
   gpu::Numerics numerics() const { return numerics_; }
 
  private:
-  // Of a matrix: where it is on the host, its type on the device, and the bytes it has there.
-  using MatrixKey = std::tuple<const void*, DType, uint64_t>;
+  // Of a matrix: where it is on the host, or its name where that is made anew each time, its type
+  // on the device, and the bytes it has there.
+  using MatrixKey = std::tuple<const void*, std::string, DType, uint64_t>;
   struct Matrix {
     DeviceArena::Slice slice;
     bool copied = false;
@@ -162,6 +167,7 @@ class GpuContext final : public OpDevice {
   GraphShape recording_;
   const Graph* graph_ = nullptr;  // that does the step in hand
   std::vector<Input> step_;
+  int32_t latent_rope_dim_ = 0;
   gpu::AttentionParams attention_;
   std::vector<gpu::AttentionItem> items_;
   std::vector<int32_t> tables_, partial_rows_;

@@ -5,6 +5,7 @@
 #include "libs/ops/embed_gpu.h"
 #include "libs/ops/expert_gpu.h"
 #include "libs/ops/gpu_context.h"
+#include "libs/ops/latent_gpu.h"
 #include "libs/ops/matmul_gpu.h"
 #include "libs/ops/matmul_tiled_gpu.h"
 #include "libs/ops/norm_gpu.h"
@@ -129,6 +130,80 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   gpu.Note(gpu::MergeAttention(params, gpu.stream()));
 }
 
+void RmsNorm(const RmsNormArgs& args, OpContext& context) {
+  GpuContext& gpu = Gpu(context);
+  // Nothing is added: x is only read.
+  gpu.Note(gpu::AddNorm({.x = const_cast<float*>(args.x),
+                         .weight = gpu.Copy(args.weight),
+                         .out_bf16 = args.out.bf16,
+                         .eps = args.eps,
+                         .rows = static_cast<int32_t>(args.rows),
+                         .width = static_cast<int32_t>(args.out.width),
+                         .x_stride = args.stride},
+                        gpu.stream()));
+}
+
+void LatentAttention(const LatentAttentionArgs& args, OpContext& context) {
+  GpuContext& gpu = Gpu(context);
+  const int64_t lora = args.kv_b->cols;
+  const int64_t head = args.nope_dim + args.rope_dim;
+  const int64_t wide = lora + args.rope_dim;
+  const auto rows = static_cast<int32_t>(args.rows);
+  const auto* weights = reinterpret_cast<const uint16_t*>(args.kv_b->raw);
+  gpu.Note(gpu::HeadProduct({.weights = weights,
+                             .x = args.q,
+                             .out = args.latent_q,
+                             .head_elements = (args.nope_dim + args.v_dim) * lora,
+                             .x_row = args.heads * head,
+                             .x_head = head,
+                             .out_row = args.heads * wide,
+                             .out_head = wide,
+                             .transposed = 0,
+                             .rows = rows,
+                             .heads = args.heads,
+                             .inner = args.nope_dim,
+                             .outputs = static_cast<int32_t>(lora)},
+                            gpu.stream()));
+  gpu.Note(gpu::LatentCache({.q = args.q,
+                             .latent = args.latent.bf16,
+                             .k_rope = args.k_rope,
+                             .cos_sin = gpu.Copy(args.cos_sin),
+                             .slots = gpu.Copy(args.slots.data()),
+                             .latent_q = args.latent_q,
+                             .pages = static_cast<uint16_t*>(args.cache.k),
+                             .k_rope_stride = args.k_rope_stride,
+                             .rows = rows,
+                             .heads = args.heads,
+                             .nope_dim = args.nope_dim,
+                             .kv_lora = static_cast<int32_t>(lora),
+                             .rope_dim = args.rope_dim,
+                             .neighbours = args.neighbours ? 1 : 0,
+                             .block_tokens = args.shape.block_tokens,
+                             .kv_type = gpu.attention().kv_type},
+                            gpu.stream()));
+  gpu::AttentionParams attention = gpu.attention();
+  attention.q = args.latent_q;
+  attention.k_pages = static_cast<const uint16_t*>(args.cache.k);
+  attention.out_bf16 = args.latent_out;
+  attention.scale = args.scale;
+  gpu.Note(gpu::LatentAttention(attention, args.rope_dim, gpu.stream()));
+  gpu.Note(gpu::MergeAttention(attention, gpu.stream()));
+  gpu.Note(gpu::HeadProduct({.weights = weights + args.nope_dim * lora,
+                             .x_bf16 = args.latent_out,
+                             .out_bf16 = args.out.bf16,
+                             .head_elements = (args.nope_dim + args.v_dim) * lora,
+                             .x_row = args.heads * lora,
+                             .x_head = lora,
+                             .out_row = int64_t{args.heads} * args.v_dim,
+                             .out_head = args.v_dim,
+                             .transposed = 1,
+                             .rows = rows,
+                             .heads = args.heads,
+                             .inner = static_cast<int32_t>(lora),
+                             .outputs = args.v_dim},
+                            gpu.stream()));
+}
+
 void Activate(const ActivateArgs& args, OpContext& context) {
   GpuContext& gpu = Gpu(context);
   gpu.Note(gpu::Activate({.gate = args.gate,
@@ -236,10 +311,11 @@ const OpTable& GpuOps() {
       .prepare = Prepare,
       .embed = Embed,
       .add_norm = AddNorm,
-      .rms_norm = nullptr,
+      .rms_norm = RmsNorm,
       .linear = Linear,
       .rope_and_cache = RopeAndCache,
       .paged_attention = PagedAttention,
+      .latent_attention = LatentAttention,
       .activate = Activate,
       .gated_linear = GatedLinear,
       .scale_and_cap = ScaleAndCap,

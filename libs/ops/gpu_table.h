@@ -5,7 +5,8 @@
 // Activations that products read are bf16, everything else fp32; K and V are F16 or BF16, a token's
 // head contiguous. Weights stay in their file's blocks (Q4_0 Q4_1 Q8_0 Q4_K Q6_K) or bf16; all
 // other types are rounded to bf16 when they are loaded. Sums have one order per row whatever the
-// batch. Latent attention has no ops here: model.cc refuses it.
+// batch. Latent
+// attention keeps latents in its pages, unlike the other tables.
 #pragma once
 
 #include "libs/ops/op_table.h"

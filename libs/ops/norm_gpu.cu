@@ -66,7 +66,8 @@ void AddNormKernel(const AddNormParams p) {
   const int64_t row = blockIdx.x;
   const int64_t from = p.source == nullptr ? row : GlobalPtr<const int32_t>(p.source)[row];
   RowInRegisters<kThreads, kVectors> x;
-  const GlobalPtr<float> x_row = GlobalPtr<float>(p.x) + from * p.width;
+  const GlobalPtr<float> x_row =
+      GlobalPtr<float>(p.x) + from * (p.x_stride > 0 ? p.x_stride : p.width);
   x.Load(x_row, vectors);
   if (p.delta != nullptr) {
     RowInRegisters<kThreads, kVectors> delta;

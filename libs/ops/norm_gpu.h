@@ -30,7 +30,8 @@ struct AddNormParams {
   float eps = 0;
   int32_t rows = 0;
   int32_t width = 0;
-  int32_t layer = 0;  // 1: a layer norm
+  int32_t layer = 0;     // 1: a layer norm
+  int64_t x_stride = 0;  // of x's rows, a multiple of 4; 0: width
 };
 
 // What AddNorm takes: a multiple of 4 up to this.

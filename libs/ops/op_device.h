@@ -32,6 +32,7 @@ struct OpDeviceShape {
   int32_t hidden = 0;
   int32_t experts = 0;  // 0: none
   int32_t expert_groups = 1;
+  int32_t latent = 0;  // above 0: pages hold latents of so many elements and rotating ones
 };
 
 // The largest step.
@@ -105,6 +106,8 @@ class OpDevice {
   virtual absl::Status Keep(std::span<const float> values, std::string_view name) = 0;
   // A table whose rows embed() looks up.
   virtual absl::StatusOr<Weight> KeepTable(const Weight& raw, std::string_view name) = 0;
+  // A matrix, in bf16 whatever its type is.
+  virtual absl::StatusOr<Weight> KeepBf16(const Weight& raw, std::string_view name) = 0;
   virtual uint64_t weight_bytes() const = 0;
 
   // Begins a plan of step_memory() with what the device itself needs; what was there is lost.

@@ -188,6 +188,31 @@ struct PagedAttentionArgs {
 // Whether a KV head's share of a row of outputs is whole blocks.
 constexpr bool QuantisesInTasks(int64_t columns) { return columns % cpu::kQBlock == 0; }
 
+// Attention over latents that all heads share, expansion included; writes the rows' latents to the
+// cache (latent_gpu.h). Only the gpu table has it: the others expand keys and values and use
+// rope_and_cache and paged_attention.
+struct LatentAttentionArgs {
+  const float* q = nullptr;       // [rows, heads * (nope_dim + rope_dim)]
+  Activations latent;             // [rows, kv_lora], normed
+  const float* k_rope = nullptr;  // the rotating elements of row r's keys: k_rope + r * its stride
+  int64_t k_rope_stride = 0;
+  const Weight* kv_b = nullptr;  // BF16 [heads * (nope_dim + v_dim), kv_lora]
+  const float* cos_sin = nullptr;
+  int64_t rows = 0;
+  int32_t heads = 0;
+  int32_t nope_dim = 0;
+  int32_t rope_dim = 0;
+  int32_t v_dim = 0;
+  bool neighbours = true;
+  float scale = 0;
+  std::span<const int32_t> slots;
+  KvLayer cache;  // k holds [block_tokens, kv_lora + rope_dim]
+  KvShape shape;
+  float* latent_q = nullptr;       // room for [rows, heads * (kv_lora + rope_dim)]
+  uint16_t* latent_out = nullptr;  // room for [rows, heads * kv_lora]
+  Activations out;                 // width heads * v_dim
+};
+
 // out = activation(gate) * up, or activation(up) when gate is null; out may be either of them.
 // Quantises too where `out` has room.
 struct ActivateArgs {
@@ -296,6 +321,7 @@ struct OpTable {
   void (*linear)(const LinearArgs& args, OpContext& context);
   void (*rope_and_cache)(const RopeAndCacheArgs& args, OpContext& context);
   void (*paged_attention)(const PagedAttentionArgs& args, OpContext& context);
+  void (*latent_attention)(const LatentAttentionArgs& args, OpContext& context);
   void (*activate)(const ActivateArgs& args, OpContext& context);
   void (*gated_linear)(const GatedLinearArgs& args, OpContext& context);
   void (*scale_and_cap)(const ScaleAndCapArgs& args, OpContext& context);

@@ -313,6 +313,7 @@ const OpTable& RefOps() {
       .linear = Linear,
       .rope_and_cache = RopeAndCache,
       .paged_attention = PagedAttention,
+      .latent_attention = nullptr,
       .activate = Activate,
       .gated_linear = GatedLinear,
       .scale_and_cap = ScaleAndCap,

@@ -13,13 +13,12 @@ using test::LogitsInChunks;
 using test::OnGpu;
 using test::SameBits;
 
-// The families that the table has ops for; not those with latent attention.
 constexpr const char* kGpuFamilies[] = {
-    "llama3",     "llama_bias",  "llama_dynamic", "mistral",          "qwen2",
-    "qwen3",      "gemma2",      "gemma3_text",   "gemma3_pattern",   "starcoder2",
-    "granite",    "gpt_bigcode", "smollm3",       "smollm3_pattern",  "phi3_long",
-    "phi3_short", "fp8_block",   "fp8_tensor",    "gpt_bigcode_wide", "mixtral",
-    "qwen3_moe"};
+    "llama3",     "llama_bias",  "llama_dynamic",   "mistral",          "qwen2",
+    "qwen3",      "gemma2",      "gemma3_text",     "gemma3_pattern",   "starcoder2",
+    "granite",    "gpt_bigcode", "smollm3",         "smollm3_pattern",  "phi3_long",
+    "phi3_short", "fp8_block",   "fp8_tensor",      "gpt_bigcode_wide", "mixtral",
+    "qwen3_moe",  "deepseek_v2", "deepseek_v2_lite"};
 
 // Largest error of a logit, of its row's largest. Activations are rounded to bf16 (2^-9), and so
 // are the weights of fp32 checkpoints; random networks cancel none of it.
