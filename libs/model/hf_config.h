@@ -27,7 +27,8 @@ enum class HfLayout {
 struct HfConfig {
   ModelConfig model;
   HfLayout layout = HfLayout::kLlama;
-  bool fp8 = false;  // matrices may be F8_E4M3 with scales beside them
+  bool keep_fp8 = false;  // they stay in FP8 (HfTensorSource)
+  bool fp8 = false;       // matrices may be F8_E4M3 with scales beside them
   // Of the scales: rows and columns of a block; 0: one scale for the tensor or for each row.
   int32_t fp8_block_rows = 0;
   int32_t fp8_block_cols = 0;

@@ -26,6 +26,7 @@ struct Ready {
   std::vector<int64_t> shape;
   uint64_t bytes = 0;
   const uint8_t* data = nullptr;
+  Fp8Scales scales = {};
 };
 
 }  // namespace
@@ -120,6 +121,10 @@ class HfTensorSource::Builder {
     }
     Ready ready{*tensor.type, tensor.shape, tensor.bytes, tensor.data};
     if (ready.type != DType::kF8E4M3) return ready;
+    if (config_.keep_fp8) {
+      WEFT_ASSIGN_OR_RETURN(ready.scales, ReadScales(tensor));
+      return ready;
+    }
     ready.type = DType::kF32;
     ready.bytes = tensor.bytes * sizeof(float);
     WEFT_ASSIGN_OR_RETURN(uint8_t* const memory, Allocate(ready.bytes));
@@ -156,8 +161,8 @@ class HfTensorSource::Builder {
     return out;
   }
 
-  // element * its scale, in fp32. Scales: one, one for each row, or one for each block.
-  absl::Status DequantiseFp8(const Stored& tensor, float* values) {
+  // Scales: one, one for each row, or one for each block.
+  absl::StatusOr<Fp8Scales> ReadScales(const Stored& tensor) {
     if (!config_.fp8) {
       return Unimplemented("dtype F8_E4M3 without quantization_config in config.json");
     }
@@ -196,13 +201,22 @@ class HfTensorSource::Builder {
       return InvalidArgument("its scale has shape {}, expected {}", Shape(scale->shape),
                              Shape(expected));
     }
-    std::vector<float> scales(static_cast<size_t>(scale->elements));
-    WEFT_CHECK(Dequantize(*scale->type, scale->data, scale->elements, scales.data()));
+    WEFT_ASSIGN_OR_RETURN(uint8_t* const memory,
+                          Allocate(static_cast<uint64_t>(scale->elements) * sizeof(float)));
+    auto* values = reinterpret_cast<float*>(memory);
+    WEFT_CHECK(Dequantize(*scale->type, scale->data, scale->elements, values));
+    return Fp8Scales{values, block_rows, block_cols};
+  }
+
+  // element * its scale, in fp32.
+  absl::Status DequantiseFp8(const Stored& tensor, float* values) {
+    WEFT_ASSIGN_OR_RETURN(const Fp8Scales scales, ReadScales(tensor));
+    const int64_t rows = tensor.shape[0];
+    const int64_t cols = tensor.shape[1];
     WEFT_CHECK(Dequantize(DType::kF8E4M3, tensor.data, rows * cols, values));
-    const int64_t per_row = (cols + block_cols - 1) / block_cols;
     for (int64_t r = 0; r < rows; ++r) {
-      const float* row_scales = &scales[static_cast<size_t>(r / block_rows * per_row)];
-      for (int64_t c = 0; c < cols; ++c) values[r * cols + c] *= row_scales[c / block_cols];
+      const float* row_scales = scales.Row(r, cols);
+      for (int64_t c = 0; c < cols; ++c) values[r * cols + c] *= row_scales[c / scales.block_cols];
     }
     return absl::OkStatus();
   }
@@ -219,6 +233,8 @@ class HfTensorSource::Builder {
     tensor.dims.back() = count;
     tensor.bytes = row * static_cast<uint64_t>(count);
     tensor.data = ready.data + row * static_cast<uint64_t>(first);
+    tensor.scales = ready.scales;
+    tensor.scales.first_row = first;
     out_.tensors_.push_back(std::move(tensor));
   }
 

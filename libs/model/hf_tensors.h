@@ -1,7 +1,8 @@
 // The safetensors of a Hugging Face folder as a TensorSource: under GGUF's names, fused matrices
 // split, experts of a layer stacked, Gemma's norms completed, FP8 dequantised.
 //
-// What needs no change points into the mapped files. Matrices in FP8 (E4M3) become F32: each
+// What needs no change points into the mapped files. Matrices in FP8 (E4M3) become F32 unless
+// HfConfig::keep_fp8: each
 // element times its scale, computed in fp32 as transformers dequantises them; that is four times
 // the bytes, which the cpu table gives back when it has repacked a matrix. Experts and what is
 // computed are copies too.

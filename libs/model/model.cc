@@ -84,8 +84,11 @@ absl::Status CheckOptions(const ModelOptions& options) {
   }
   if (gpu && options.rank != nullptr) return Unimplemented("several ranks on devices");
   const bool known = kv == DType::kF16 || kv == DType::kBF16 || kv == DType::kQ8_0;
-  if (!known && !(ref && kv == DType::kF32)) {
-    return InvalidArgument("kv_type: expected F16, BF16{} or Q8_0, found {}", ref ? ", F32" : "",
+  if (!known && !(ref && kv == DType::kF32) && !(gpu && kv == DType::kF8E4M3)) {
+    return InvalidArgument("kv_type: expected F16, BF16{} or Q8_0, found {}",
+                           ref   ? ", F32"
+                           : gpu ? ", F8_E4M3"
+                                 : "",
                            Name(kv));
   }
   return absl::OkStatus();
@@ -145,7 +148,8 @@ Model::~Model() = default;
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path,
                                                    const ModelOptions& options) {
-  WEFT_ASSIGN_OR_RETURN(ModelSource source, ModelSource::Open(path));
+  WEFT_ASSIGN_OR_RETURN(ModelSource source,
+                        ModelSource::Open(path, options.table == ModelOptions::Table::kGpu));
   absl::StatusOr<std::unique_ptr<Model>> model = Load(std::move(source), options);
   if (!model.ok()) return Annotate(model.status(), path);
   return model;

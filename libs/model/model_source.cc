@@ -11,10 +11,10 @@
 
 namespace weft {
 
-absl::StatusOr<ModelSource> ModelSource::Open(const std::string& path) {
+absl::StatusOr<ModelSource> ModelSource::Open(const std::string& path, bool keep_fp8) {
   std::error_code not_there;  // the file's own error says more
   if (std::filesystem::is_directory(path, not_there)) {
-    absl::StatusOr<ModelSource> source = FromHuggingFace(path);
+    absl::StatusOr<ModelSource> source = FromHuggingFace(path, keep_fp8);
     if (!source.ok()) return Annotate(source.status(), path);
     source->path = path;
     return source;
@@ -34,7 +34,7 @@ absl::StatusOr<ModelSource> ModelSource::FromGguf(std::shared_ptr<const GgufFile
   return source;
 }
 
-absl::StatusOr<ModelSource> ModelSource::FromHuggingFace(const std::string& folder) {
+absl::StatusOr<ModelSource> ModelSource::FromHuggingFace(const std::string& folder, bool keep_fp8) {
   const std::filesystem::path root(folder);
   WEFT_ASSIGN_OR_RETURN(const MappedFile config_file,
                         MappedFile::Open((root / "config.json").string(), "model configuration"));
@@ -47,6 +47,7 @@ absl::StatusOr<ModelSource> ModelSource::FromHuggingFace(const std::string& fold
   }
   WEFT_ASSIGN_OR_RETURN(HfConfig config,
                         ParseHfConfig(config_file.contents(), generation_file.contents()));
+  config.keep_fp8 = keep_fp8;
   WEFT_ASSIGN_OR_RETURN(auto checkpoint, SafetensorsCheckpoint::Open(folder));
   ModelSource source;
   WEFT_ASSIGN_OR_RETURN(

@@ -94,6 +94,7 @@ absl::StatusOr<Weight> TensorLoader::Raw(const std::string& name, int64_t rows, 
   raw.rows = rows;
   raw.cols = cols;
   raw.raw = tensor->data;
+  raw.scales = tensor->scales;
   return raw;
 }
 
@@ -119,7 +120,11 @@ absl::StatusOr<Weight> TensorLoader::Cut(const Weight& whole, const std::string&
   Weight part = whole;
   part.rows = rows.rows;
   part.raw += *BytesFor(whole.type, rows.first * whole.cols);
+  part.scales.first_row += rows.first;
   if (cols.whole()) return part;
+  if (part.scales.values != nullptr) {
+    return Unimplemented("tensor {}: some columns of F8_E4M3 with scales", name);
+  }
   const int64_t block = BlockSize(whole.type);
   if (cols.first % block != 0 || cols.count % block != 0) {
     return InvalidArgument(

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "libs/ops/weight.h"
 #include "libs/tensor/dtype.h"
 
 namespace weft {
@@ -18,6 +19,7 @@ struct Tensor {
   std::vector<int64_t> dims;      // GGUF order: dims[0] is contiguous in memory
   uint64_t bytes = 0;             // there at `data`
   const uint8_t* data = nullptr;  // any alignment; the source owns it
+  Fp8Scales scales = {};          // of F8_E4M3; the source owns their values
 
   int64_t elements() const {
     int64_t product = 1;

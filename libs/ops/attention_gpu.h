@@ -15,6 +15,8 @@
 // each chunk and a second kernel that merges, a prefill row one block that walks over all.
 // Flash-decoding: Dao et al., https://arxiv.org/abs/2307.08691 and the PyTorch post of that name.
 //
+// FP8 pages (e4m3, without a scale: values saturate at 448) become half in shared memory.
+//
 // Bytes of a decode row: visible tokens * kv_heads * head_dim * 4, and rows * heads * chunks *
 // (head_dim + 2) * 8 of partial sums.
 #pragma once
@@ -55,6 +57,9 @@ struct AttentionParams {
   float softcap = 0;
   int32_t window = 0;  // 0: all
   int32_t item_count = 0;
+  // PrefillAttention's (prefill_gpu.h), not in `items`.
+  const AttentionItem* prefill_items = nullptr;
+  int32_t prefill_count = 0;
   int32_t rows = 0;
   int32_t heads = 0;
   int32_t kv_heads = 0;

@@ -45,10 +45,11 @@ struct AttentionPlace {
   int first_token;  // that its first row sees
   int chunk;        // in hand, up to
   int last_chunk;
+  int packed = 0;  // of a warp that has not the block's first pairs: how many come before
 
   // A packed row's position; -1 where there is none.
   WEFT_DEVICE int Position(int r) const {
-    const int row = r / group_heads;
+    const int row = (packed + r) / group_heads;
     return row < item.rows ? item.first_position + row : -1;
   }
   // A packed row's place among the heads of all rows.
@@ -58,16 +59,18 @@ struct AttentionPlace {
   }
 };
 
-// Of a grid of items, kv heads times blocks of their group's heads, chunks. False where there is
-// nothing to do.
-WEFT_DEVICE bool PlaceOfBlock(const AttentionParams& p, AttentionPlace& at) {
+// Of a grid of items, kv heads times blocks of their group's heads, chunks; a block has kPacked
+// (row, head) pairs. False where there is nothing to do.
+template <int kPacked = kRows>
+WEFT_DEVICE bool PlaceOfBlock(const AttentionParams& p, const AttentionItem* items,
+                              AttentionPlace& at) {
   const int group = p.heads / p.kv_heads;
-  const int blocks_per_group = (group + kRows - 1) / kRows;
-  at.item = GlobalPtr<const AttentionItem>(p.items)[blockIdx.x];
+  const int blocks_per_group = (group + kPacked - 1) / kPacked;
+  at.item = GlobalPtr<const AttentionItem>(items)[blockIdx.x];
   at.kv_head = static_cast<int>(blockIdx.y) / blocks_per_group;
-  const int first_of_group = static_cast<int>(blockIdx.y) % blocks_per_group * kRows;
+  const int first_of_group = static_cast<int>(blockIdx.y) % blocks_per_group * kPacked;
   at.first_head = at.kv_head * group + first_of_group;
-  at.group_heads = group - first_of_group < kRows ? group - first_of_group : kRows;
+  at.group_heads = group - first_of_group < kPacked ? group - first_of_group : kPacked;
   at.tokens = at.item.first_position + at.item.rows;
   at.first_token = p.window == 0 || at.item.first_position < p.window
                        ? 0

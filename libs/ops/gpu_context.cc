@@ -26,11 +26,38 @@ std::vector<uint16_t> ToBf16(const Weight& raw) {
   for (int64_t n = 0; n < raw.rows; ++n) {
     const uint8_t* from = raw.raw + *BytesFor(raw.type, n * raw.cols);
     WEFT_CHECK(Dequantize(raw.type, from, raw.cols, row.data()));
+    if (raw.scales.values != nullptr) {
+      const float* scales = raw.scales.Row(n, raw.cols);
+      for (int64_t c = 0; c < raw.cols; ++c)
+        row[static_cast<size_t>(c)] *= scales[c / raw.scales.block_cols];
+    }
     for (const float value : row) {
       uint32_t bits = 0;
       std::memcpy(&bits, &value, 4);
       *to++ = static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
     }
+  }
+  return out;
+}
+
+// The scales as matmul_fp8_gpu.h wants them: one a row, or one for each 128 x 128. Nothing for
+// blocks of another kind.
+std::optional<std::vector<float>> DeviceScales(const Weight& raw) {
+  constexpr int64_t kBlock = 128;
+  const Fp8Scales& scales = raw.scales;
+  std::vector<float> out;
+  if (scales.values == nullptr) {
+    out.assign(static_cast<size_t>(raw.rows), 1.0f);
+  } else if (scales.block_cols == raw.cols) {
+    for (int64_t row = 0; row < raw.rows; ++row) out.push_back(*scales.Row(row, raw.cols));
+  } else if (scales.block_rows == kBlock && scales.block_cols == kBlock &&
+             scales.first_row % kBlock == 0) {
+    for (int64_t row = 0; row < raw.rows; row += kBlock) {
+      const float* from = scales.Row(row, raw.cols);
+      out.insert(out.end(), from, from + (raw.cols + kBlock - 1) / kBlock);
+    }
+  } else {
+    return std::nullopt;
   }
   return out;
 }
@@ -64,9 +91,10 @@ absl::Status GpuContext::SetShape(const OpDeviceShape& shape) {
         "heads of {} and values of {} on {}: expected both 16, 32, 64, 80, 96, 128 or 256",
         kv.head_dim, kv.v_dim, device_->info().name);
   }
-  if (kv.type != DType::kF16 && kv.type != DType::kBF16) {
-    return Unimplemented("kv_type {} on {}: expected F16 or BF16", Name(kv.type),
-                         device_->info().name);
+  const bool bytes = kv.type == DType::kF8E4M3 && shape.latent == 0;
+  if (kv.type != DType::kF16 && kv.type != DType::kBF16 && !bytes) {
+    return Unimplemented("kv_type {} on {}: expected F16{} or BF16", Name(kv.type),
+                         device_->info().name, shape.latent == 0 ? ", F8_E4M3" : "");
   }
   if (kv.kv_heads < 1 || shape.heads % kv.kv_heads != 0) {
     return Unimplemented("{} heads that share {} of keys on {}", shape.heads, kv.kv_heads,
@@ -84,7 +112,9 @@ absl::Status GpuContext::SetShape(const OpDeviceShape& shape) {
   attention_.heads = shape.heads;
   attention_.kv_heads = kv.kv_heads;
   attention_.head_dim = shape.latent > 0 ? shape.latent : kv.head_dim;
-  attention_.kv_type = kv.type == DType::kF16 ? gpu::KvType::kHalf : gpu::KvType::kBf16;
+  attention_.kv_type = bytes                    ? gpu::KvType::kFp8
+                       : kv.type == DType::kF16 ? gpu::KvType::kHalf
+                                                : gpu::KvType::kBf16;
   return absl::OkStatus();
 }
 
@@ -149,7 +179,13 @@ absl::StatusOr<Weight> GpuContext::KeepMatrix(const Weight& raw, bool (*supporte
   Weight out = raw;
   if (!supported(raw.type)) out.type = DType::kBF16;
   out.owner = nullptr;
-  const uint64_t bytes = *BytesFor(out.type, out.rows * out.cols);
+  std::optional<std::vector<float>> scales;
+  if (out.type == DType::kF8E4M3) {
+    scales = DeviceScales(raw);
+    if (!scales.has_value()) out.type = DType::kBF16;
+  }
+  const uint64_t matrix_bytes = *BytesFor(out.type, out.rows * out.cols);
+  const uint64_t bytes = matrix_bytes + (scales ? scales->size() * sizeof(float) : 0);
   const bool made = raw.owner != nullptr;
   const MatrixKey key(made ? nullptr : raw.raw, made ? std::string(name) : "", out.type, bytes);
   if (planning_) {
@@ -166,7 +202,13 @@ absl::StatusOr<Weight> GpuContext::KeepMatrix(const Weight& raw, bool (*supporte
     const std::vector<uint16_t> rounded =
         out.type == raw.type ? std::vector<uint16_t>() : ToBf16(raw);
     const void* from = out.type == raw.type ? static_cast<const void*>(raw.raw) : rounded.data();
-    WEFT_RETURN_IF_ERROR(Annotate(Upload(from, bytes, matrix.slice), name));
+    DeviceArena::Slice slice = matrix.slice;
+    slice.bytes = matrix_bytes;
+    WEFT_RETURN_IF_ERROR(Annotate(Upload(from, matrix_bytes, slice), name));
+    if (scales.has_value()) {
+      const DeviceArena::Slice after{slice.offset + matrix_bytes, bytes - matrix_bytes};
+      WEFT_RETURN_IF_ERROR(Annotate(Upload(scales->data(), after.bytes, after), name));
+    }
   }
   out.raw = weights_.At(matrix.slice);
   out.packed = out.raw;

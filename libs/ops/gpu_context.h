@@ -169,7 +169,7 @@ class GpuContext final : public OpDevice {
   std::vector<Input> step_;
   int32_t latent_rope_dim_ = 0;
   gpu::AttentionParams attention_;
-  std::vector<gpu::AttentionItem> items_;
+  std::vector<gpu::AttentionItem> items_, prefill_items_;
   std::vector<int32_t> tables_, partial_rows_;
 };
 

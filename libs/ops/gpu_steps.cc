@@ -8,6 +8,7 @@
 #include "libs/ops/feed_gpu.h"
 #include "libs/ops/gpu_context.h"
 #include "libs/ops/gpu_status.h"
+#include "libs/ops/prefill_gpu.h"
 
 namespace weft {
 namespace {
@@ -74,7 +75,7 @@ absl::Status GpuContext::PlanSteps(const StepLimits& limits) {
   // block tables.
   inputs_bytes_ = 7 * Rounded(rows * 4) +
                   2 * Rounded(rows * static_cast<uint64_t>(limits.angles) * 4) +
-                  Rounded(rows * sizeof(gpu::AttentionItem)) +
+                  2 * Rounded(rows * sizeof(gpu::AttentionItem)) +
                   Rounded(rows * sizeof(gpu::SampleRow)) + Rounded(sequences * pages * 4);
   inputs_ = steps_->Plan("step inputs", inputs_bytes_);
   edits_ = steps_->Plan("edits of logits", limits.edits * sizeof(gpu::LogitEdit));
@@ -119,9 +120,13 @@ absl::Status GpuContext::TakeSteps(uint64_t reserve) {
 // Which rows share a block, and which are spread over one block for each chunk of their tokens.
 void GpuContext::PlanAttention(const StepInputs& in) {
   items_.clear();
+  prefill_items_.clear();
   tables_.clear();
   partial_rows_.assign(in.tokens.size(), -1);
   const int32_t together = gpu::AttentionItemRows(attention_.heads, attention_.kv_heads);
+  const int32_t group = attention_.heads / attention_.kv_heads;
+  const int32_t prefill_rows =
+      gpu::PrefillItemRows(attention_.heads, attention_.kv_heads, attention_.head_dim);
   int32_t chunks = 1;
   int32_t spread_rows = 0;
   for (const AttentionSequence& sequence : in.sequences) {
@@ -134,6 +139,14 @@ void GpuContext::PlanAttention(const StepInputs& in) {
       chunks = std::max(chunks, (tokens - 1) / gpu::kChunkTokens + 1);
       partial_rows_[static_cast<size_t>(sequence.first_row)] = spread_rows++;
     }
+    // More rows than one block of the other kernel takes share their tiles in a prefill block.
+    if (latent_rope_dim_ == 0 && sequence.rows > 1 && sequence.rows * group > 16) {
+      for (int32_t r = 0; r < sequence.rows; r += prefill_rows) {
+        prefill_items_.push_back({sequence.first_row + r, std::min(prefill_rows, sequence.rows - r),
+                                  sequence.first_position + r, table, 0});
+      }
+      continue;
+    }
     for (int32_t r = 0; r < sequence.rows; r += together) {
       items_.push_back({sequence.first_row + r, std::min(together, sequence.rows - r),
                         sequence.first_position + r, table, spread ? 1 : 0});
@@ -145,7 +158,10 @@ void GpuContext::PlanAttention(const StepInputs& in) {
                     static_cast<uint64_t>(chunks) * static_cast<uint64_t>(attention_.head_dim);
   attention_.partial_o = reinterpret_cast<float*>(partial);
   attention_.partial_ml = reinterpret_cast<float*>(partial) + sums;
+  // The last rows see most, and begin first.
+  std::reverse(prefill_items_.begin(), prefill_items_.end());
   attention_.item_count = static_cast<int32_t>(items_.size());
+  attention_.prefill_count = static_cast<int32_t>(prefill_items_.size());
   attention_.rows = static_cast<int32_t>(in.tokens.size());
   attention_.block_tokens = limits_.block_tokens;
   attention_.chunks = chunks;
@@ -173,6 +189,7 @@ void GpuContext::Place(const StepInputs& in, Packer& packer) {
     return reinterpret_cast<const T*>(device + packer.Add(std::span<const T>(values)));
   };
   attention_.items = own(items_);
+  attention_.prefill_items = own(prefill_items_);
   attention_.partial_rows = own(partial_rows_);
   attention_.tables = own(tables_);
   attention_.positions = Copy(in.positions.data());

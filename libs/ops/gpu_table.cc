@@ -8,7 +8,9 @@
 #include "libs/ops/latent_gpu.h"
 #include "libs/ops/matmul_gpu.h"
 #include "libs/ops/matmul_tiled_gpu.h"
+#include "libs/ops/matmul_wgmma_gpu.h"
 #include "libs/ops/norm_gpu.h"
+#include "libs/ops/prefill_gpu.h"
 #include "libs/ops/rope_cache_gpu.h"
 
 namespace weft {
@@ -23,7 +25,10 @@ absl::StatusOr<Weight> Prepare(const Weight& raw, std::string_view name, OpConte
     return Unimplemented("tensor {}: {} columns on {}: expected a multiple of 32", name, raw.cols,
                          context.device->device().info().name);
   }
-  return Gpu(context).KeepMatrix(raw, gpu::CanMultiply, name);
+  const auto supported = [](DType type) {
+    return gpu::CanMultiply(type) || type == DType::kF8E4M3;
+  };
+  return Gpu(context).KeepMatrix(raw, supported, name);
 }
 
 void Embed(const EmbedArgs& args, OpContext& context) {
@@ -76,8 +81,35 @@ gpu::SkinnyParams ProductOf(const Weight& weight, const Activations& input, int6
 // Few rows are bound by reading the weights, many by multiplying.
 constexpr int64_t kSkinnyRows = 16;
 
+// The scales follow the codes (Weight::scales).
+gpu::SkinnyFp8Params Fp8ProductOf(const Weight& weight, const gpu::SkinnyParams& p) {
+  const auto* scales = reinterpret_cast<const float*>(weight.raw + weight.rows * weight.cols);
+  const bool blocks = weight.scales.values != nullptr && weight.scales.block_cols != weight.cols;
+  return {.weights = p.weights,
+          .channel = blocks ? nullptr : scales,
+          .block = blocks ? scales : nullptr,
+          .x = p.x,
+          .bias = p.bias,
+          .out = p.out,
+          .outputs = p.outputs,
+          .cols = p.cols,
+          .rows = p.rows,
+          .experts = p.experts};
+}
+
 void Multiply(const Weight& weight, const gpu::SkinnyParams& params, GpuContext& gpu) {
   const int64_t together = params.experts.tiles == nullptr ? params.rows : params.experts.tile_rows;
+  if (weight.type == DType::kF8E4M3) {
+    const gpu::SkinnyFp8Params fp8 = Fp8ProductOf(weight, params);
+    gpu.Note(together <= kSkinnyRows ? gpu::SkinnyFp8(fp8, gpu.stream())
+                                     : gpu::TiledFp8(fp8, gpu.stream()));
+    return;
+  }
+  if (together > kSkinnyRows && gpu.numerics() == gpu::Numerics::kFast &&
+      gpu.device().info().major == 9 && gpu::CanMultiplyByWgmma(weight.type, params)) {
+    gpu.Note(gpu::WgmmaMatmul(params, gpu.stream()));
+    return;
+  }
   gpu.Note(together <= kSkinnyRows
                ? gpu::SkinnyMatmul(weight.type, params, gpu.stream())
                : gpu::TiledMatmul(weight.type, gpu.numerics(), params, gpu.stream()));
@@ -127,6 +159,7 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   params.softcap = args.softcap;
   params.window = args.window;
   gpu.Note(gpu::PagedAttention(params, gpu.stream()));
+  gpu.Note(gpu::PrefillAttention(params, gpu.stream()));
   gpu.Note(gpu::MergeAttention(params, gpu.stream()));
 }
 

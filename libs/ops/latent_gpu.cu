@@ -213,7 +213,7 @@ void LatentAttentionKernel(const AttentionParams p) {
   constexpr int kOwn = kLora / kAttentionWarps / 8;  // tiles of eight columns of a warp
   WEFT_DYNAMIC_SHARED(uint8_t, shared);
   AttentionPlace at;
-  if (!PlaceOfBlock(p, at)) return;
+  if (!PlaceOfBlock(p, p.items, at)) return;
   const int lane = Lane();
   const int g = lane / 4;
   const int t = lane % 4;
@@ -385,7 +385,8 @@ bool CanAttendLatent(int32_t kv_lora, int32_t rope_dim) {
 
 LaunchResult LatentAttention(const AttentionParams& p, int32_t rope_dim, void* stream) {
   if (p.item_count == 0) return {};
-  if (!CanAttendLatent(p.head_dim, rope_dim) || p.kv_heads != 1 || p.window != 0) {
+  if (!CanAttendLatent(p.head_dim, rope_dim) || p.kv_heads != 1 || p.window != 0 ||
+      p.kv_type == KvType::kFp8) {
     return {.error = "this latent is not supported", .kernel = "latent_attention"};
   }
   return p.head_dim == 512 ? Attend<512, 64>(p, stream, "latent_attention_512")

@@ -14,7 +14,7 @@
 //   FP8:    per 128 columns a dot product of the codes, then scaled in fp32
 // Numerics::kFast rounds the weights of blocks to bf16 (scale * code + offset) in registers, and
 // leaves all sums to the mma: eight fused multiply-adds a lane fewer for each mma. It is the same
-// as kExact for bf16 and FP8.
+// as kExact for FP8, and for bf16 where matmul_wgmma_gpu.h cannot take over.
 //
 // Bytes: x * outputs / 128 + weights * rows / 64 or 128, of which all but the first read of each
 // come from L2; rows * outputs * 4.

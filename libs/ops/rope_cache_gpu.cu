@@ -64,8 +64,12 @@ WEFT_KERNEL(kRopeWarps* kWarp) void RopeCacheKernel(const RopeCacheParams p) {
       GlobalPtr<float>(p.q)[(static_cast<int64_t>(row) * p.heads + head) * dim + i] = x;
     } else {
       const GlobalPtr<uint16_t> pages(is_v ? p.v_pages : p.k_pages);
-      pages[target + i] =
-          p.kv_type == KvType::kHalf ? FromFloat<Half>(x).bits : FromFloat<Bf16>(x).bits;
+      if (p.kv_type == KvType::kFp8) {
+        PtrCast<uint8_t>(pages)[target + i] = FromFloat<E4m3>(x).bits;
+      } else {
+        pages[target + i] =
+            p.kv_type == KvType::kHalf ? FromFloat<Half>(x).bits : FromFloat<Bf16>(x).bits;
+      }
     }
   }
 }

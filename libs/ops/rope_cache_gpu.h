@@ -15,7 +15,7 @@
 namespace weft::gpu {
 
 // How pages hold keys and values.
-enum class KvType : int32_t { kHalf, kBf16 };
+enum class KvType : int32_t { kHalf, kBf16, kFp8 };
 
 struct RopeCacheParams {
   float* q = nullptr;        // [rows, heads * head_dim]
@@ -25,7 +25,7 @@ struct RopeCacheParams {
   const float* k_norm = nullptr;
   const float* cos_sin = nullptr;  // [rows, rope_dim]: cosines, then sines
   const int32_t* slots = nullptr;  // [rows]
-  uint16_t* k_pages = nullptr;     // [pages, kv_heads, block_tokens, head_dim]
+  uint16_t* k_pages = nullptr;     // [pages, kv_heads, block_tokens, head_dim]; bytes of FP8
   uint16_t* v_pages = nullptr;
   float norm_eps = 0;
   int32_t rows = 0;

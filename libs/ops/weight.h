@@ -18,11 +18,27 @@ namespace weft {
 class PageArena;
 class ThreadTeam;
 
+// What the codes of an F8_E4M3 matrix are multiplied by, in blocks of the checkpoint's own matrix.
+struct Fp8Scales {
+  const float* values = nullptr;  // [.., columns / block_cols, rounded up]; null: none
+  int64_t block_rows = 0;
+  int64_t block_cols = 0;
+  int64_t first_row = 0;  // of that matrix, where it begins here
+
+  // Those of a row of `cols` elements, one for each block_cols.
+  const float* Row(int64_t row, int64_t cols) const {
+    return values + (first_row + row) / block_rows * ((cols + block_cols - 1) / block_cols);
+  }
+};
+
 struct Weight {
   DType type = DType::kF32;  // of the file
   int64_t rows = 0;
   int64_t cols = 0;
   const uint8_t* raw = nullptr;  // the file's bytes, [rows][BytesFor(type, cols)]; not owned
+  // Of F8_E4M3. On a device the scales themselves follow raw: one a row where block_cols is cols,
+  // else one for each 128 x 128.
+  Fp8Scales scales;
 
   // Repacked (Repack): 16 output rows interleaved, see cpu::Layout. Null when it is not.
   cpu::Layout layout = cpu::Layout::kF32;

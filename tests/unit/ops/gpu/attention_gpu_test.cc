@@ -4,6 +4,8 @@
 #include <numeric>
 #include <random>
 
+#include "libs/device/number_types.h"
+#include "libs/ops/prefill_gpu.h"
 #include "tests/unit/ops/gpu/rig.h"
 
 namespace weft {
@@ -18,6 +20,7 @@ struct Case {
   int32_t window = 0;
   float softcap = 0;
   int32_t block_tokens = 64;
+  gpu::KvType kv = gpu::KvType::kHalf;
 };
 
 // Both caches hold the same random keys and values; pages are handed out in a scattered order.
@@ -35,15 +38,13 @@ class Scene {
     const std::vector<float> keys = RandomFloats(elements, 1), values = RandomFloats(elements, 2);
     ref_k_.resize(elements);
     ref_v_.resize(elements);
-    gpu_k_.resize(elements);
-    gpu_v_.resize(elements);
+    gpu_k_.resize(elements * (bytes() ? 1 : 2));
+    gpu_v_.resize(gpu_k_.size());
     for (size_t i = 0; i < elements; ++i) {  // [page, head, token, d]
       const size_t d = i % n(c.head_dim), token = i / n(c.head_dim) % n(c.block_tokens);
       const size_t head = i / n(c.head_dim) / n(c.block_tokens);
-      gpu_k_[i] = FloatToHalf(keys[i]);
-      gpu_v_[i] = FloatToHalf(values[i]);
-      ref_k_[(head * n(c.head_dim) + d) * n(c.block_tokens) + token] = gpu_k_[i];
-      ref_v_[i] = gpu_v_[i];
+      ref_k_[(head * n(c.head_dim) + d) * n(c.block_tokens) + token] = Store(gpu_k_, i, keys[i]);
+      ref_v_[i] = Store(gpu_v_, i, values[i]);
     }
     q_ = RandomFloats(n(int64_t{rows_} * c.heads * c.head_dim), 4);
     for (float& x : q_) x = HalfToFloat(FloatToHalf(x));
@@ -57,6 +58,12 @@ class Scene {
       first_rows_.push_back(row);
       row += rows;
     }
+  }
+
+  // By the prefill kernel, the rows of an item at most `together`.
+  std::vector<float> Prefilled(int32_t together = 128) {
+    const int32_t most = gpu::PrefillItemRows(c_.heads, c_.kv_heads, c_.head_dim);
+    return Run(/*spread=*/false, std::min(together, most), /*prefill=*/true);
   }
 
   std::vector<float> OnRef() {
@@ -86,11 +93,31 @@ class Scene {
 
   // With a block for each chunk, or one for all; rows of one item at most `together`.
   std::vector<float> OnGpu(bool spread, int32_t together = 16) {
+    const int32_t most = gpu::AttentionItemRows(c_.heads, c_.kv_heads);
+    return Run(spread, std::min(together, most), /*prefill=*/false);
+  }
+
+ private:
+  static constexpr float kScale = 0.3f;
+  static size_t n(int64_t count) { return static_cast<size_t>(count); }
+
+  bool bytes() const { return c_.kv == gpu::KvType::kFp8; }
+  // Element i of pages becomes `value`, rounded; its half.
+  uint16_t Store(std::vector<uint8_t>& pages, size_t i, float value) const {
+    if (bytes()) {
+      pages[i] = gpu::FromFloat<gpu::E4m3>(value).bits;
+      return FloatToHalf(gpu::ToFloat(gpu::E4m3{pages[i]}));
+    }
+    const uint16_t half = FloatToHalf(value);
+    std::memcpy(&pages[2 * i], &half, 2);
+    return half;
+  }
+
+  std::vector<float> Run(bool spread, int32_t step, bool prefill) {
     std::vector<gpu::AttentionItem> items;
     int32_t chunks = 1;
     for (size_t i = 0; i < c_.sequences.size(); ++i) {
       const auto [tokens, rows] = c_.sequences[i];
-      const int32_t step = std::min(together, gpu::AttentionItemRows(c_.heads, c_.kv_heads));
       for (int32_t r = 0; r < rows; r += step) {
         items.push_back({first_rows_[i] + r, std::min(step, rows - r), tokens - rows + r,
                          tables_at_[i], spread ? 1 : 0});
@@ -109,8 +136,8 @@ class Scene {
     const auto partial_o = rig_.Room<float>(q_.size() * n(chunks));
     const auto partial_ml = rig_.Room<float>(n(int64_t{rows_} * c_.heads * chunks * 2));
     const gpu::AttentionParams params{.q = gpu_q.get(),
-                                      .k_pages = k.get(),
-                                      .v_pages = v.get(),
+                                      .k_pages = reinterpret_cast<const uint16_t*>(k.get()),
+                                      .v_pages = reinterpret_cast<const uint16_t*>(v.get()),
                                       .items = gpu_items.get(),
                                       .tables = tables.get(),
                                       .out = out.get(),
@@ -123,13 +150,17 @@ class Scene {
                                       .softcap = c_.softcap,
                                       .window = c_.window,
                                       .item_count = static_cast<int32_t>(items.size()),
+                                      .prefill_items = gpu_items.get(),
+                                      .prefill_count = static_cast<int32_t>(items.size()),
                                       .rows = rows_,
                                       .heads = c_.heads,
                                       .kv_heads = c_.kv_heads,
                                       .head_dim = c_.head_dim,
                                       .block_tokens = c_.block_tokens,
-                                      .chunks = chunks};
-    rig_.Run(gpu::PagedAttention(params, rig_.stream()));
+                                      .chunks = chunks,
+                                      .kv_type = c_.kv};
+    rig_.Run(prefill ? gpu::PrefillAttention(params, rig_.stream())
+                     : gpu::PagedAttention(params, rig_.stream()));
     // The merge's rows of 80 floats straddle warps.
     if (c_.head_dim != 80) test::RequireCost(0.95);
     rig_.Run(gpu::MergeAttention(params, rig_.stream()));
@@ -138,15 +169,12 @@ class Scene {
     return found;
   }
 
- private:
-  static constexpr float kScale = 0.3f;
-  static size_t n(int64_t count) { return static_cast<size_t>(count); }
-
   const Case c_;
   test::Rig rig_;
   int32_t rows_ = 0, pages_ = 0;
   std::vector<float> q_;
-  std::vector<uint16_t> ref_k_, ref_v_, gpu_k_, gpu_v_;
+  std::vector<uint16_t> ref_k_, ref_v_;
+  std::vector<uint8_t> gpu_k_, gpu_v_;
   std::vector<int32_t> tables_, tables_at_, first_rows_, positions_;
 };
 
@@ -158,6 +186,7 @@ void Check(const Case& c) {
   // Weights are rounded to half before they meet the values: 2^-11 each, less for their mean.
   REQUIRE(test::RelativeError(walked, scene.OnRef()) < 1e-3);
   REQUIRE(test::SameBits(scene.OnGpu(/*spread=*/true), walked));
+  REQUIRE(test::SameBits(scene.Prefilled(), walked));
 }
 
 TEST_CASE("Paged attention of the GPU is the oracle's at every head size", "[gpu][attention]") {
@@ -177,6 +206,22 @@ TEST_CASE("Groups of 1, 3, 8 and 20 heads share keys", "[gpu][attention]") {
   }
 }
 
+TEST_CASE("A prompt of several blocks has the bits of single rows", "[gpu][attention][prefill]") {
+  Check({.head_dim = 16, .heads = 2, .kv_heads = 2, .sequences = {{150, 140}, {3, 3}}});
+  Check({.head_dim = 64, .heads = 4, .kv_heads = 1, .sequences = {{75, 40}}, .window = 20});
+}
+
+TEST_CASE("Pages of FP8 hold what the oracle reads", "[gpu][attention][kv]") {
+  for (const int32_t dim : {16, 64, 80, 128, 256}) {
+    Check({.head_dim = dim,
+           .heads = 4,
+           .kv_heads = 2,
+           .sequences = {{70, 1}, {5, 5}},
+           .kv = gpu::KvType::kFp8});
+  }
+  Check({.head_dim = 32, .sequences = {{700, 3}}, .window = 520, .kv = gpu::KvType::kFp8});
+}
+
 TEST_CASE("A sliding window and a cap of the scores hold across chunks", "[gpu][attention]") {
   Check({.head_dim = 32, .sequences = {{700, 3}, {20, 2}}, .window = 30});
   Check({.head_dim = 32, .sequences = {{700, 3}, {530, 1}}, .window = 520, .softcap = 5.0f});
@@ -186,6 +231,7 @@ TEST_CASE("A sliding window and a cap of the scores hold across chunks", "[gpu][
 TEST_CASE("A row has the same bits whatever rows are computed beside it", "[gpu][attention]") {
   Scene scene({.head_dim = 32, .sequences = {{540, 6}}});
   REQUIRE(test::SameBits(scene.OnGpu(false, /*together=*/1), scene.OnGpu(false)));
+  REQUIRE(test::SameBits(scene.Prefilled(/*together=*/2), scene.OnGpu(false)));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "libs/ops/matmul_gpu.h"
 
 #include "libs/ops/matmul_tiled_gpu.h"
+#include "libs/ops/matmul_wgmma_gpu.h"
 #include "tests/unit/ops/gpu/rig.h"
 
 namespace weft {
@@ -127,6 +128,34 @@ TEST_CASE("Products of many rows cover every tile of outputs and rows", "[gpu][m
     const auto n = static_cast<size_t>(rows);
     REQUIRE(test::SameBits(product.Tiled(n, gpu::Numerics::kExact), product.OnGpu(n)));
   }
+}
+
+TEST_CASE("Products by warpgroups are the oracle's, in every batch the same",
+          "[gpu][matmul][wgmma]") {
+  constexpr size_t kRows = 130;
+  Product product(DType::kBF16, 134, 352, kRows);
+  const auto run = [&](size_t rows) {
+    const auto bytes = product.rig.Put(product.weight.bytes);
+    const auto x = product.rig.Put(std::vector<uint16_t>(
+        product.x.begin(), product.x.begin() + static_cast<int64_t>(rows) * 352));
+    const auto bias = product.rig.Put(product.bias);
+    const auto out = product.rig.Room<float>(rows * 134);
+    product.rig.Run(gpu::WgmmaMatmul({.weights = bytes.get(),
+                                      .x = x.get(),
+                                      .bias = bias.get(),
+                                      .out = out.get(),
+                                      .outputs = 134,
+                                      .cols = 352,
+                                      .row_bytes = 704,
+                                      .rows = static_cast<int32_t>(rows)},
+                                     product.rig.stream()));
+    test::RequireCost(0.95);
+    return product.rig.Get(out);
+  };
+  const std::vector<float> all = run(kRows);
+  REQUIRE(test::RelativeError(all, product.OnRef(kRows)) < 1e-5);
+  const std::vector<float> some = run(3);
+  REQUIRE(std::equal(some.begin(), some.end(), all.begin()));
 }
 
 // Of the sectors read, the share that was needed: see matmul_gpu.h.
