@@ -4,7 +4,9 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdint>
 
 #include "libs/base/ids.h"
@@ -19,7 +21,9 @@ constexpr std::string_view kAlphabet =
 constexpr size_t kIdLength = 12;
 constexpr size_t kSecretLength = 43;
 constexpr size_t kCheckLength = 6;
-constexpr size_t kKeyLength = kPrefix.size() + kIdLength + 1 + kSecretLength + kCheckLength;
+constexpr size_t kTailLength =
+    kIdLength + 1 + kSecretLength + kCheckLength;  // after the environment
+constexpr size_t kMaxEnvironment = 16;
 
 // Uniform: bytes beyond the largest multiple of 62 are thrown away.
 std::string RandomBase62(size_t length) {
@@ -52,24 +56,43 @@ std::string CheckOf(std::string_view text) {
 
 }  // namespace
 
-ApiKeyText NewApiKey() {
+bool IsEnvironmentName(std::string_view text) {
+  return !text.empty() && text.size() <= kMaxEnvironment &&
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); });
+}
+
+ApiKeyText NewApiKey(std::string_view environment) {
   ApiKeyText key;
   key.id = RandomBase62(kIdLength);
-  key.text = std::string(kPrefix) + key.id + "_" + RandomBase62(kSecretLength);
+  key.text = kPrefix;
+  if (!environment.empty()) key.text.append(environment).append("_");
+  key.text += key.id + "_" + RandomBase62(kSecretLength);
   key.text += CheckOf(key.text);
   return key;
 }
 
 std::optional<std::string_view> ApiKeyId(std::string_view text) {
-  if (text.size() != kKeyLength || text.substr(0, kPrefix.size()) != kPrefix) return std::nullopt;
-  const std::string_view id = text.substr(kPrefix.size(), kIdLength);
-  const std::string_view rest = text.substr(kPrefix.size() + kIdLength);
+  if (!text.starts_with(kPrefix) || text.size() < kPrefix.size() + kTailLength ||
+      text.size() > kPrefix.size() + kMaxEnvironment + 1 + kTailLength) {
+    return std::nullopt;
+  }
+  std::string_view environment =
+      text.substr(kPrefix.size(), text.size() - kPrefix.size() - kTailLength);
+  if (!environment.empty()) {
+    if (environment.back() != '_') return std::nullopt;
+    environment.remove_suffix(1);
+    if (!IsEnvironmentName(environment)) return std::nullopt;
+  }
+  const std::string_view tail = text.substr(text.size() - kTailLength);
+  const std::string_view id = tail.substr(0, kIdLength);
+  const std::string_view rest = tail.substr(kIdLength);
   if (rest.front() != '_' || id.find_first_not_of(kAlphabet) != std::string_view::npos ||
       rest.substr(1).find_first_not_of(kAlphabet) != std::string_view::npos) {
     return std::nullopt;
   }
-  if (CheckOf(text.substr(0, kKeyLength - kCheckLength)) !=
-      text.substr(kKeyLength - kCheckLength)) {
+  if (CheckOf(text.substr(0, text.size() - kCheckLength)) !=
+      text.substr(text.size() - kCheckLength)) {
     return std::nullopt;
   }
   return id;
@@ -90,6 +113,28 @@ std::string NewSalt() {
   std::array<uint8_t, 16> bytes;
   RandomBytes(bytes);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::string RedactSecrets(std::string_view text) {
+  std::string out;
+  while (true) {
+    size_t at = std::min(text.find(kPrefix), text.find("wsig_"));
+    if (at == std::string_view::npos) return out.append(text);
+    at += kPrefix.size();
+    out.append(text.substr(0, at));
+    text.remove_prefix(at);
+    size_t end = 0;
+    while (end < text.size() && (std::isalnum(static_cast<unsigned char>(text[end])) != 0 ||
+                                 text[end] == '_' || text[end] == '-')) {
+      ++end;
+    }
+    if (end >= kSecretLength) {
+      out += "***";
+    } else {
+      out.append(text.substr(0, end));
+    }
+    text.remove_prefix(end);
+  }
 }
 
 bool ConstantTimeEquals(std::string_view a, std::string_view b) {

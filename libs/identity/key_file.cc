@@ -4,11 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -31,7 +33,15 @@ constexpr size_t kIdCharacters = 12;
 constexpr const char* kFields[] = {
     "id",         "name",       "tenant", "role", "requests_per_minute",
     "created_at", "expires_at", "salt",   "hash"};
-constexpr const char* kMaxPriority = "max_priority";  // the only field that may be missing
+// These may be missing.
+constexpr const char* kMaxPriority = "max_priority";
+constexpr const char* kProject = "project";
+constexpr const char* kEnvironment = "environment";
+constexpr const char* kScopes = "scopes";
+constexpr const char* kAllowedIps = "allowed_ips";
+constexpr const char* kAllowedModels = "allowed_models";
+constexpr const char* kOptional[] = {kMaxPriority, kProject,    kEnvironment,
+                                     kScopes,      kAllowedIps, kAllowedModels};
 
 absl::Status ReadText(const json& key, const char* field, std::string& out) {
   const json& value = key.at(field);
@@ -61,6 +71,20 @@ absl::Status ReadBytes(const json& key, const char* field, size_t bytes, std::st
   return absl::OkStatus();
 }
 
+// A list of texts, and its text as records keep it. One that is not there is empty.
+absl::Status ReadTexts(const json& key, const char* field, std::vector<std::string>& out,
+                       std::string& text) {
+  if (!key.contains(field)) return absl::OkStatus();
+  const json& list = key.at(field);
+  if (!list.is_array()) return InvalidArgument("{}: must be a list of texts", field);
+  for (const json& one : list) {
+    if (!one.is_string()) return InvalidArgument("{}: must be a list of texts", field);
+    out.push_back(one.get<std::string>());
+  }
+  text = list.dump();
+  return absl::OkStatus();
+}
+
 bool IsKeyId(std::string_view id) {
   for (const char c : id) {
     if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'))) return false;
@@ -74,7 +98,7 @@ absl::StatusOr<store::KeyRecord> ReadKey(const json& key) {
     if (!key.contains(field)) return InvalidArgument("{}: is missing", field);
   }
   for (const auto& [name, value] : key.items()) {
-    bool known = name == kMaxPriority;
+    bool known = std::find(std::begin(kOptional), std::end(kOptional), name) != std::end(kOptional);
     for (const char* field : kFields) known = known || name == field;
     if (!known) return InvalidArgument("{}: is not a field of a key", name);
   }
@@ -96,6 +120,13 @@ absl::StatusOr<store::KeyRecord> ReadKey(const json& key) {
   if (key.contains(kMaxPriority)) {
     WEFT_RETURN_IF_ERROR(ReadText(key, kMaxPriority, fields.max_priority));
   }
+  if (key.contains(kProject)) WEFT_RETURN_IF_ERROR(ReadText(key, kProject, fields.project));
+  if (key.contains(kEnvironment)) {
+    WEFT_RETURN_IF_ERROR(ReadText(key, kEnvironment, record.environment));
+  }
+  WEFT_RETURN_IF_ERROR(ReadTexts(key, kScopes, fields.scopes, record.scopes));
+  WEFT_RETURN_IF_ERROR(ReadTexts(key, kAllowedIps, fields.addresses, record.allowed_ips));
+  WEFT_RETURN_IF_ERROR(ReadTexts(key, kAllowedModels, fields.models, record.allowed_models));
   WEFT_RETURN_IF_ERROR(CheckKeyFields(fields));
   WEFT_RETURN_IF_ERROR(ReadTime(key, "created_at", record.created_at));
   WEFT_RETURN_IF_ERROR(ReadTime(key, "expires_at", record.expires_at));
@@ -105,6 +136,7 @@ absl::StatusOr<store::KeyRecord> ReadKey(const json& key) {
   record.tenant = fields.tenant;
   record.requests_per_minute = fields.requests_per_minute;
   record.max_priority = fields.max_priority;
+  record.project = fields.project;
   return record;
 }
 
@@ -147,7 +179,17 @@ std::string FormatKeyFile(const std::vector<store::KeyRecord>& keys) {
                     {"expires_at", key.expires_at},
                     {"salt", HexOf(key.salt)},
                     {"hash", HexOf(key.secret_hash)}});
-    if (!key.max_priority.empty()) list.back()[kMaxPriority] = key.max_priority;
+    for (const auto& [field, value] :
+         {std::pair(kMaxPriority, &key.max_priority), std::pair(kProject, &key.project),
+          std::pair(kEnvironment, &key.environment)}) {
+      if (!value->empty()) list.back()[field] = *value;
+    }
+    for (const auto& [field, value] :
+         {std::pair(kScopes, &key.scopes), std::pair(kAllowedIps, &key.allowed_ips),
+          std::pair(kAllowedModels, &key.allowed_models)}) {
+      const json texts = json::parse(*value, nullptr, false);
+      if (texts.is_array() && !texts.empty()) list.back()[field] = texts;
+    }
   }
   nlohmann::ordered_json file;
   file["keys"] = std::move(list);

@@ -3,10 +3,12 @@
 //
 //   {"keys": [{"id": "0kQ…", "name": "ci", "tenant": "default", "role": "developer",
 //              "requests_per_minute": 60, "created_at": 1790000000, "expires_at": 0,
-//              "salt": "<32 hex digits>", "hash": "<64 hex digits>", "max_priority": "low"}]}
+//              "salt": "<32 hex digits>", "hash": "<64 hex digits>", "max_priority": "low",
+//              "project": "p", "environment": "prod", "scopes": ["models:use"],
+//              "allowed_ips": ["192.0.2.0/24"], "allowed_models": ["llama-*"]}]}
 //
-// "max_priority" may be missing: as the role may. Times are Unix seconds, 0 = never. The hash is
-// HashApiKey's, so it depends on the pepper.
+// What comes after "hash" may be missing: as the role may, and nothing restricted. Times are Unix
+// seconds, 0 = never. The hash is HashApiKey's, so it depends on the pepper.
 #pragma once
 
 #include <absl/status/status.h>
@@ -20,7 +22,7 @@
 
 namespace weft::identity {
 
-// Every other field is needed, none beyond them is taken, and no id may come twice.
+// Other fields are needed, none beyond them is taken, and no id may come twice.
 // INVALID_ARGUMENT names the field (keys[3].role) or the byte offset.
 absl::StatusOr<std::vector<store::KeyRecord>> ParseKeyFile(std::string_view text);
 

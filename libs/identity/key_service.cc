@@ -1,6 +1,7 @@
 #include "libs/identity/key_service.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "libs/base/error_info.h"
 #include "libs/base/status.h"
@@ -10,6 +11,8 @@ namespace weft::identity {
 namespace {
 
 constexpr std::string_view kBadKey = "Incorrect API key provided.";
+constexpr std::string_view kBadSignature = "The request's signature is not good.";
+constexpr size_t kMinSigningPepperBytes = 32;
 constexpr int64_t kTouchEverySeconds = 10;
 constexpr std::chrono::seconds kFlushInterval{5};
 
@@ -23,6 +26,51 @@ bool IsTenantName(std::string_view text) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
            c == '_' || c == '-';
   });
+}
+
+const std::string& NoSalt() {
+  static const std::string salt(16, '\0');
+  return salt;
+}
+
+// The JSON lists of records.
+std::string ToList(const std::vector<std::string>& texts) {
+  return nlohmann::json(texts).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// What cannot be read is a list of something that nothing matches.
+std::vector<std::string> ParseTexts(const std::string& list) {
+  const auto json = nlohmann::json::parse(list, nullptr, false);
+  if (!json.is_array()) return {"!"};
+  std::vector<std::string> texts;
+  for (const auto& one : json) texts.push_back(one.is_string() ? one.get<std::string>() : "!");
+  return texts;
+}
+
+store::KeyRecord ToRecord(const NewKey& key) {
+  store::KeyRecord record;
+  record.name = key.name;
+  record.tenant = key.tenant;
+  record.project = key.project;
+  record.role = key.role;
+  record.requests_per_minute = key.requests_per_minute;
+  record.max_priority = key.max_priority;
+  record.expires_at = key.expires_at;
+  record.scopes = ToList(key.scopes);
+  record.allowed_ips = ToList(key.addresses);
+  record.allowed_models = ToList(key.models);
+  return record;
+}
+
+void NewSecret(std::string_view pepper, std::string_view environment, int64_t now,
+               CreatedKey& created) {
+  ApiKeyText text = NewApiKey(environment);
+  created.record.id = text.id;
+  created.record.environment = environment;
+  created.record.salt = NewSalt();
+  created.record.secret_hash = HashApiKey(text.text, created.record.salt, pepper);
+  created.record.created_at = now;
+  created.text = std::move(text.text);
 }
 
 absl::Status CheckNewKey(const NewKey& key, int64_t now) {
@@ -53,6 +101,19 @@ absl::Status CheckKeyFields(const NewKey& key) {
                                      key.requests_per_minute),
                      "requests_per_minute");
   }
+  if (!key.project.empty() && !IsTenantName(key.project)) {
+    return WithField(InvalidArgument("project: must be 1 to 100 letters, digits, '.', '_' or '-'"),
+                     "project");
+  }
+  if (const auto scopes = ParsePermissions(key.scopes); !scopes.ok()) {
+    return WithField(Annotate(scopes.status(), "scopes"), "scopes");
+  }
+  if (const auto list = IpList::Parse(key.addresses); !list.ok()) {
+    return WithField(Annotate(list.status(), "allowed_ips"), "allowed_ips");
+  }
+  if (absl::Status status = CheckModelPatterns(key.models); !status.ok()) {
+    return WithField(std::move(status), "allowed_models");
+  }
   int32_t priority = 0;
   if (!key.max_priority.empty() && !ParsePriority(key.max_priority, priority)) {
     return WithField(InvalidArgument("max_priority: must be 'low', 'normal' or 'high'"),
@@ -65,12 +126,10 @@ KeyService::KeyService(std::unique_ptr<store::KeyStore> store, KeyServiceOptions
                        Clock& clock)
     : store_(std::move(store)), options_(std::move(options)), clock_(clock) {
   for (store::KeyRecord& record : options_.declared) {
-    auto principal = MakePrincipal(record);
-    if (!principal.ok()) continue;  // ReadKeyFile has refused such roles
-    auto entry = std::make_shared<Entry>();
-    entry->principal = std::make_shared<const Principal>(*std::move(principal));
-    entry->record = std::move(record);
-    declared_.emplace(entry->record.id, std::move(entry));
+    auto entry = MakeEntry(std::move(record));
+    if (!entry.ok()) continue;  // ReadKeyFile has refused such records
+    std::string id = (*entry)->record.id;
+    declared_.emplace(std::move(id), *std::move(entry));
   }
   options_.declared.clear();
   if (const auto number = store_->ChangeNumber(); number.ok()) change_number_ = *number;
@@ -126,21 +185,11 @@ void KeyService::Flush() {
   store_->Touch(used).IgnoreError();
 }
 
-absl::StatusOr<CreatedKey> MakeKey(const NewKey& key, std::string_view pepper, int64_t now) {
+absl::StatusOr<CreatedKey> MakeKey(const NewKey& key, std::string_view pepper, int64_t now,
+                                   std::string_view environment) {
   WEFT_RETURN_IF_ERROR(CheckNewKey(key, now));
-  ApiKeyText text = NewApiKey();
-  CreatedKey created;
-  created.record.id = text.id;
-  created.record.name = key.name;
-  created.record.tenant = key.tenant;
-  created.record.role = key.role;
-  created.record.salt = NewSalt();
-  created.record.secret_hash = HashApiKey(text.text, created.record.salt, pepper);
-  created.record.requests_per_minute = key.requests_per_minute;
-  created.record.max_priority = key.max_priority;
-  created.record.created_at = now;
-  created.record.expires_at = key.expires_at;
-  created.text = std::move(text.text);
+  CreatedKey created{.record = ToRecord(key), .text = {}};
+  NewSecret(pepper, environment, now, created);
   return created;
 }
 
@@ -151,11 +200,7 @@ absl::StatusOr<Principal> KeyService::Preview(const NewKey& key) const {
     WEFT_ASSIGN_OR_RETURN(const RoleGrantPtr grant, options_.roles->Find(key.tenant, role));
     if (!grant) return WithField(InvalidArgument("role: there is no '{}'", role), "role");
   }
-  store::KeyRecord record;
-  record.name = key.name;
-  record.tenant = key.tenant;
-  record.role = key.role;
-  return MakePrincipal(record);
+  return MakePrincipal(ToRecord(key));
 }
 
 absl::StatusOr<std::optional<store::KeyRecord>> KeyService::Find(std::string_view id) {
@@ -164,12 +209,55 @@ absl::StatusOr<std::optional<store::KeyRecord>> KeyService::Find(std::string_vie
   return std::optional<store::KeyRecord>(entry->record);
 }
 
+absl::StatusOr<PrincipalPtr> KeyService::PrincipalOf(std::string_view id) {
+  WEFT_ASSIGN_OR_RETURN(const EntryPtr entry, Look(id));
+  if (!entry) return NotFound("there is no key with the id '{}'", id);
+  return entry->principal;
+}
+
+bool KeyService::TakesSignatures() const {
+  return options_.nonces != nullptr && options_.pepper.size() >= kMinSigningPepperBytes;
+}
+
 absl::StatusOr<CreatedKey> KeyService::Create(const NewKey& key) {
   WEFT_RETURN_IF_ERROR(Preview(key).status());
-  WEFT_ASSIGN_OR_RETURN(CreatedKey created,
-                        MakeKey(key, options_.pepper, UnixSeconds(clock_.Wall())));
+  WEFT_ASSIGN_OR_RETURN(
+      CreatedKey created,
+      MakeKey(key, options_.pepper, UnixSeconds(clock_.Wall()), options_.environment));
   WEFT_RETURN_IF_ERROR(store_->Insert(created.record));
   Forget(created.record.id);  // somebody may have guessed the id before it was there
+  if (TakesSignatures()) {
+    created.signing_secret = SigningSecret(options_.pepper, created.record.id, created.record.salt);
+  }
+  return created;
+}
+
+absl::StatusOr<CreatedKey> KeyService::Rotate(std::string_view id, std::chrono::seconds overlap) {
+  if (declared_.contains(std::string(id))) {
+    return FailedPrecondition("key {} is declared in the keys file; put another one there", id);
+  }
+  WEFT_ASSIGN_OR_RETURN(const auto old, store_->Find(id));
+  const int64_t now = UnixSeconds(clock_.Wall());
+  if (!old) return NotFound("there is no key with the id '{}'", id);
+  if (old->revoked_at != 0 || (old->expires_at != 0 && old->expires_at <= now)) {
+    return FailedPrecondition("key {} has ended already", id);
+  }
+  CreatedKey created{.record = *old, .text = {}};
+  created.record.last_used_at = 0;
+  created.record.replaces = old->id;
+  NewSecret(options_.pepper, options_.environment, now, created);
+  WEFT_RETURN_IF_ERROR(store_->Insert(created.record));
+  if (absl::Status status = store_->Expire(id, now + std::max<int64_t>(0, overlap.count()));
+      !status.ok()) {
+    // Whoever asked hears of no new key: it must not live on.
+    store_->Revoke(created.record.id, now).IgnoreError();
+    return status;
+  }
+  Forget(created.record.id);
+  Forget(id);
+  if (TakesSignatures()) {
+    created.signing_secret = SigningSecret(options_.pepper, created.record.id, created.record.salt);
+  }
   return created;
 }
 
@@ -216,6 +304,17 @@ absl::StatusOr<Principal> KeyService::MakePrincipal(const store::KeyRecord& reco
   auto roles = ParseRoles(record.role);
   if (!roles.ok()) return Internal("key {} has the roles '{}'", record.id, record.role);
   WEFT_RETURN_IF_ERROR(GrantRoles(*options_.roles, *std::move(roles), principal));
+  if (const auto scopes = ParseTexts(record.scopes); !scopes.empty()) {
+    // A scope that is not known any more permits nothing.
+    PermissionSet kept;
+    for (const std::string& scope : scopes) {
+      const auto set = ParsePermissions(std::span(&scope, 1));
+      if (set.ok()) kept = kept | *set;
+    }
+    principal.permissions = principal.permissions & kept;
+  }
+  principal.models.Restrict(ParseTexts(record.allowed_models));
+  principal.project = record.project;
   if (!record.max_priority.empty()) {
     principal.max_priority = 0;
     if (!ParsePriority(record.max_priority, *principal.max_priority)) {
@@ -223,6 +322,20 @@ absl::StatusOr<Principal> KeyService::MakePrincipal(const store::KeyRecord& reco
     }
   }
   return principal;
+}
+
+absl::StatusOr<KeyService::EntryPtr> KeyService::MakeEntry(store::KeyRecord record) const {
+  auto entry = std::make_shared<Entry>();
+  WEFT_ASSIGN_OR_RETURN(Principal principal, MakePrincipal(record));
+  Principal signer = principal;
+  signer.method = AuthMethod::kSignature;
+  entry->principal = std::make_shared<const Principal>(std::move(principal));
+  entry->signer = std::make_shared<const Principal>(std::move(signer));
+  auto addresses = IpList::Parse(ParseTexts(record.allowed_ips));
+  if (!addresses.ok()) return Internal("key {} has a bad list of addresses", record.id);
+  entry->addresses = *std::move(addresses);
+  entry->record = std::move(record);
+  return EntryPtr(std::move(entry));
 }
 
 absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
@@ -239,11 +352,7 @@ absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
   WEFT_ASSIGN_OR_RETURN(std::optional<store::KeyRecord> record, std::move(found));
   EntryPtr entry;
   if (record) {
-    auto made = std::make_shared<Entry>();
-    WEFT_ASSIGN_OR_RETURN(Principal principal, MakePrincipal(*record));
-    made->principal = std::make_shared<const Principal>(std::move(principal));
-    made->record = std::move(*record);
-    entry = std::move(made);
+    WEFT_ASSIGN_OR_RETURN(entry, MakeEntry(*std::move(record)));
   }
   std::unique_lock lock(cache_mutex_);
   // What was read before a revocation must not enter the cache after it.
@@ -254,7 +363,61 @@ absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
   return entry;
 }
 
+absl::Status KeyService::CheckInForce(const Entry& entry, std::string_view address) {
+  const int64_t now = UnixSeconds(clock_.Wall());
+  if (entry.record.revoked_at != 0) return Unauthenticated("This API key was revoked.");
+  if (entry.record.expires_at != 0 && entry.record.expires_at <= now) {
+    return Unauthenticated("This API key has expired.");
+  }
+  if (!entry.addresses.empty() && !entry.addresses.Contains(address)) {
+    return Unauthenticated("This API key may not be used from your address.");
+  }
+  if (entry.record.last_used_at + kTouchEverySeconds <= now) {
+    std::lock_guard lock(used_mutex_);
+    int64_t& at = used_[entry.record.id];
+    at = std::max(at, now);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<PrincipalPtr> KeyService::CheckSigned(const RequestSignature& signature,
+                                                     const Credentials& credentials) {
+  if (!TakesSignatures()) return Unauthenticated("Signed requests are not taken here.");
+  if (!IsFresh(signature, clock_.Wall())) {
+    return Unauthenticated("The request's timestamp is more than {} seconds off.",
+                           kSignatureWindowSeconds);
+  }
+  WEFT_ASSIGN_OR_RETURN(const EntryPtr entry, Look(signature.key_id));
+  // As for whole keys: an unknown id costs what a known one does.
+  const std::string secret =
+      SigningSecret(options_.pepper, signature.key_id, entry ? entry->record.salt : NoSalt());
+  const bool head_good =
+      signature.version == 1 ||
+      VerifySignatureV2(signature, secret, credentials.method, credentials.target);
+  if (!head_good || !entry) return Unauthenticated("{}", kBadSignature);
+  if (!credentials.body) return NeedsBody();
+  const bool good = signature.version == 2
+                        ? MatchesBody(signature, *credentials.body)
+                        : VerifySignatureV1(signature, secret, *credentials.body);
+  if (!good) return Unauthenticated("{}", kBadSignature);
+  WEFT_RETURN_IF_ERROR(CheckInForce(*entry, credentials.remote_address));
+  // For twice the window: a timestamp may be as far ahead as behind.
+  const std::string_view once = signature.version == 2 ? signature.nonce : signature.signature;
+  WEFT_ASSIGN_OR_RETURN(
+      const bool fresh,
+      options_.nonces->Add(fmt::format("nonce:{}:{}", signature.key_id, once),
+                           std::chrono::seconds(2 * kSignatureWindowSeconds + 1)));
+  if (!fresh) return Unauthenticated("The request was sent before; sign each one anew.");
+  return entry->signer;
+}
+
 absl::StatusOr<PrincipalPtr> KeyService::Authenticate(const Credentials& credentials) {
+  const auto signature = ParseSignature(credentials.authorization, credentials.signing_key_id,
+                                        credentials.timestamp, credentials.signature);
+  if (!signature.ok()) {
+    return Unauthenticated("The request's signature: {}", Message(signature.status()));
+  }
+  if (*signature) return CheckSigned(**signature, credentials);
   std::string_view text = credentials.api_key;
   if (!credentials.authorization.empty()) {
     text = BearerToken(credentials.authorization);
@@ -268,22 +431,12 @@ absl::StatusOr<PrincipalPtr> KeyService::Authenticate(const Credentials& credent
   if (!id) return Unauthenticated("{}", kBadKey);
   WEFT_ASSIGN_OR_RETURN(const EntryPtr entry, Look(*id));
   // A hash is computed for unknown ids too: the time does not tell whether an id exists.
-  static const std::string kNoSalt(16, '\0');
   static const std::string kNoHash(32, '\0');
-  const std::string hash = HashApiKey(text, entry ? entry->record.salt : kNoSalt, options_.pepper);
+  const std::string hash = HashApiKey(text, entry ? entry->record.salt : NoSalt(), options_.pepper);
   if (!ConstantTimeEquals(hash, entry ? entry->record.secret_hash : kNoHash) || !entry) {
     return Unauthenticated("{}", kBadKey);
   }
-  const int64_t now = UnixSeconds(clock_.Wall());
-  if (entry->record.revoked_at != 0) return Unauthenticated("This API key was revoked.");
-  if (entry->record.expires_at != 0 && entry->record.expires_at <= now) {
-    return Unauthenticated("This API key has expired.");
-  }
-  if (entry->record.last_used_at + kTouchEverySeconds <= now) {
-    std::lock_guard lock(used_mutex_);
-    int64_t& at = used_[entry->record.id];
-    at = std::max(at, now);
-  }
+  WEFT_RETURN_IF_ERROR(CheckInForce(*entry, credentials.remote_address));
   return entry->principal;
 }
 

@@ -20,7 +20,10 @@
 
 #include "libs/base/clock.h"
 #include "libs/identity/authenticator.h"
+#include "libs/identity/ip_list.h"
+#include "libs/identity/request_signature.h"
 #include "libs/identity/role.h"
+#include "libs/identity/seen_set.h"
 #include "libs/store/key_store.h"
 
 namespace weft::identity {
@@ -35,15 +38,23 @@ struct KeyServiceOptions {
   // and cannot be revoked through it.
   std::vector<store::KeyRecord> declared = {};
   std::shared_ptr<const RoleDirectory> roles = BuiltInRoleBook();
+  std::string environment = {};  // of new keys' texts; empty: none
+  // Takes requests that are signed with a key's signing secret; needs a pepper of at least 32
+  // bytes. Shared by all gateways where there are several.
+  std::shared_ptr<SeenSet> nonces = {};
 };
 
 struct NewKey {
-  std::string name;                   // 1 to 100 bytes
-  std::string tenant = "default";     // letters, digits, '.', '_', '-'; 1 to 100
-  std::string role{kDefaultRole};     // one or several names: "developer,auditor"
-  uint32_t requests_per_minute = 60;  // 1 to 1,000,000
-  std::string max_priority = {};      // of its requests: "low", "normal", "high"; empty: by role
-  int64_t expires_at = 0;             // Unix seconds, in the future; 0 = never
+  std::string name;                      // 1 to 100 bytes
+  std::string tenant = "default";        // letters, digits, '.', '_', '-'; 1 to 100
+  std::string role{kDefaultRole};        // one or several names: "developer,auditor"
+  uint32_t requests_per_minute = 60;     // 1 to 1,000,000
+  std::string max_priority = {};         // of its requests: "low", "normal", "high"; empty: by role
+  int64_t expires_at = 0;                // Unix seconds, in the future; 0 = never
+  std::string project = {};              // empty: none
+  std::vector<std::string> scopes = {};  // permissions it keeps of its roles'; empty: all
+  std::vector<std::string> addresses = {};  // it may be used from (ip_list.h); empty: any
+  std::vector<std::string> models = {};     // it may use of its roles' (model_access.h); empty: all
 };
 
 // What holds for every key, however it was made: name, tenant, roles and rate. Roles need not
@@ -53,12 +64,14 @@ absl::Status CheckKeyFields(const NewKey& key);
 
 struct CreatedKey {
   store::KeyRecord record;
-  std::string text;  // shown once, kept nowhere
+  std::string text;                 // shown once, kept nowhere
+  std::string signing_secret = {};  // likewise; empty: signed requests are not taken
 };
 
 // A new key and its record; writes nothing. INVALID_ARGUMENT as CheckKeyFields, and for a time of
 // expiry that is not after `now` (Unix seconds).
-absl::StatusOr<CreatedKey> MakeKey(const NewKey& key, std::string_view pepper, int64_t now);
+absl::StatusOr<CreatedKey> MakeKey(const NewKey& key, std::string_view pepper, int64_t now,
+                                   std::string_view environment = {});
 
 // Thread safe.
 class KeyService final : public Authenticator {
@@ -73,7 +86,12 @@ class KeyService final : public Authenticator {
   // What such a key would be: nothing is made. Errors as Create.
   absl::StatusOr<Principal> Preview(const NewKey& key) const;
   absl::StatusOr<std::optional<store::KeyRecord>> Find(std::string_view id);
+  // Who comes in with it, ended or not. NOT_FOUND.
+  absl::StatusOr<PrincipalPtr> PrincipalOf(std::string_view id);
   absl::StatusOr<std::vector<store::KeyRecord>> List(std::string_view tenant);
+  // A new key that may do what the old one may; the old one ends after `overlap`, if not sooner.
+  // NOT_FOUND, and FAILED_PRECONDITION for a key that has ended already or is declared in the file.
+  absl::StatusOr<CreatedKey> Rotate(std::string_view id, std::chrono::seconds overlap);
   // NOT_FOUND. In force here when it returns.
   absl::Status Revoke(std::string_view id);
 
@@ -90,10 +108,18 @@ class KeyService final : public Authenticator {
   struct Entry {
     store::KeyRecord record;
     PrincipalPtr principal;
+    PrincipalPtr signer;  // the same, of a signed request
+    IpList addresses;
   };
   using EntryPtr = std::shared_ptr<const Entry>;  // nullptr in the cache: no such key
 
   absl::StatusOr<EntryPtr> Look(std::string_view id);
+  absl::StatusOr<EntryPtr> MakeEntry(store::KeyRecord record) const;
+  absl::StatusOr<PrincipalPtr> CheckSigned(const RequestSignature& signature,
+                                           const Credentials& credentials);
+  // Expiry, revocation and address of a key whose secret was good.
+  absl::Status CheckInForce(const Entry& entry, std::string_view address);
+  bool TakesSignatures() const;
   absl::StatusOr<Principal> MakePrincipal(const store::KeyRecord& record) const;
   void NoteStore(const absl::Status& status);
   void Forget(std::string_view id);

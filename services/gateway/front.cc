@@ -103,7 +103,7 @@ std::optional<http::Response> Front::Filter(http::Request& request,
   credentials.authorization = request.headers.Get("Authorization");
   credentials.api_key = request.headers.Get("X-API-Key");
   credentials.method = request.method;
-  credentials.path = request.path;
+  credentials.target = request.target;
   credentials.remote_address = request.remote_address;
   Admission::Pass pass = admission_.Check(endpoint->guard, endpoint->rate_limited, credentials);
   if (pass.limited) {

@@ -77,7 +77,7 @@ Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission
   credentials.authorization = authorization;
   credentials.api_key = api_key;
   credentials.method = "GRPC";
-  credentials.path = method;
+  credentials.target = method;
   credentials.remote_address = entry.address;
   Admission::Pass pass = admission.Check(guard->guard, true, credentials);
   if (pass.limited) {

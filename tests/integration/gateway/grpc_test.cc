@@ -214,7 +214,7 @@ TEST_CASE("A key database that fails is a 503 that does not name the file", "[ga
   v1::CreateKeyResponse created;
   check(api.admin->CreateKey(api.Context().get(), create, &created));
   grpc::ClientContext stranger;  // its key looks right, so the store is asked
-  stranger.AddMetadata("x-api-key", weft::identity::NewApiKey().text);
+  stranger.AddMetadata("x-api-key", weft::identity::NewApiKey("").text);
   v1::ListModelsResponse models;
   check(api.stub->ListModels(&stranger, {}, &models));
 }

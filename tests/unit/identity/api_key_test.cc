@@ -12,14 +12,14 @@ using weft::identity::NewApiKey;
 TEST_CASE("Keys are unlike each other and carry their id", "[identity]") {
   std::set<std::string> seen;
   for (int i = 0; i < 1000; ++i) {
-    const auto key = NewApiKey();
+    const auto key = NewApiKey("");
     REQUIRE(ApiKeyId(key.text) == std::string_view(key.id));
     REQUIRE(seen.insert(key.id).second);
   }
 }
 
 TEST_CASE("A changed, cut or lengthened key has no id", "[identity]") {
-  const std::string text = NewApiKey().text;
+  const std::string text = NewApiKey("").text;
   for (size_t i = 0; i < text.size(); ++i) {
     std::string changed = text;
     changed[i] = changed[i] == 'A' ? 'B' : 'A';
