@@ -49,9 +49,12 @@ LaunchResult RouteExperts(const RouteParams& params, void* stream);
 constexpr int32_t ExpertTileRows(int64_t slots, int64_t experts) {
   return slots <= 8 * experts ? 8 : slots <= 32 * experts ? 16 : kTiledRows;
 }
-// Tiles that any choice fits in.
+// Tiles of so many rows that any choice fits in.
+constexpr int64_t MostExpertTiles(int64_t slots, int64_t experts, int32_t tile_rows) {
+  return std::min(slots, slots / tile_rows + experts);
+}
 constexpr int64_t MostExpertTiles(int64_t slots, int64_t experts) {
-  return std::min(slots, slots / ExpertTileRows(slots, experts) + experts);
+  return MostExpertTiles(slots, experts, ExpertTileRows(slots, experts));
 }
 
 struct PermuteParams {

@@ -86,6 +86,10 @@ absl::Status GpuContext::SetShape(const OpDeviceShape& shape) {
       return Unimplemented("latents of {} and {} rotating elements on {}: expected 512 and 64",
                            shape.latent, latent_rope_dim_, device_->info().name);
     }
+    if (!stages_large_tiles()) {
+      return Unimplemented("latent attention on {}: {} bytes of shared memory a block are too few",
+                           device_->info().name, device_->info().shared_bytes_per_block);
+    }
   } else if (!gpu::CanAttend(kv.head_dim) || kv.v_dim != kv.head_dim) {
     return Unimplemented(
         "heads of {} and values of {} on {}: expected both 16, 32, 64, 80, 96, 128 or 256",

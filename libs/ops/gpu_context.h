@@ -83,6 +83,12 @@ class GpuContext final : public OpDevice {
   void Note(const gpu::LaunchResult& result);
   void* stream() const { return stream_.get(); }
   gpu::Numerics numerics() const { return numerics_; }
+  // Whether the kernels of many rows find the shared memory that they stage tiles in (Hopper's 227
+  // KB a block). Where they do not, the skinny products and paged attention serve all rows.
+  bool stages_large_tiles() const {
+    constexpr uint64_t kNeeded = uint64_t{208} << 10;
+    return device_->info().shared_bytes_per_block >= kNeeded;
+  }
 
  private:
   // Of a matrix: where it is on the host, or its name where that is made anew each time, its type

@@ -127,6 +127,7 @@ void GpuContext::PlanAttention(const StepInputs& in) {
   const int32_t group = attention_.heads / attention_.kv_heads;
   const int32_t prefill_rows =
       gpu::PrefillItemRows(attention_.heads, attention_.kv_heads, attention_.head_dim);
+  const bool large = latent_rope_dim_ == 0 && stages_large_tiles();
   int32_t chunks = 1;
   int32_t spread_rows = 0;
   for (const AttentionSequence& sequence : in.sequences) {
@@ -140,7 +141,7 @@ void GpuContext::PlanAttention(const StepInputs& in) {
       partial_rows_[static_cast<size_t>(sequence.first_row)] = spread_rows++;
     }
     // More rows than one block of the other kernel takes share their tiles in a prefill block.
-    if (latent_rope_dim_ == 0 && sequence.rows > 1 && sequence.rows * group > 16) {
+    if (large && sequence.rows > 1 && sequence.rows * group > 16) {
       for (int32_t r = 0; r < sequence.rows; r += prefill_rows) {
         prefill_items_.push_back({sequence.first_row + r, std::min(prefill_rows, sequence.rows - r),
                                   sequence.first_position + r, table, 0});

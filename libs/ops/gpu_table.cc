@@ -1,5 +1,7 @@
 #include "libs/ops/gpu_table.h"
 
+#include <algorithm>
+
 #include "libs/base/status.h"
 #include "libs/ops/activate_gpu.h"
 #include "libs/ops/embed_gpu.h"
@@ -99,20 +101,19 @@ gpu::SkinnyFp8Params Fp8ProductOf(const Weight& weight, const gpu::SkinnyParams&
 
 void Multiply(const Weight& weight, const gpu::SkinnyParams& params, GpuContext& gpu) {
   const int64_t together = params.experts.tiles == nullptr ? params.rows : params.experts.tile_rows;
+  const bool skinny = together <= kSkinnyRows || !gpu.stages_large_tiles();
   if (weight.type == DType::kF8E4M3) {
     const gpu::SkinnyFp8Params fp8 = Fp8ProductOf(weight, params);
-    gpu.Note(together <= kSkinnyRows ? gpu::SkinnyFp8(fp8, gpu.stream())
-                                     : gpu::TiledFp8(fp8, gpu.stream()));
+    gpu.Note(skinny ? gpu::SkinnyFp8(fp8, gpu.stream()) : gpu::TiledFp8(fp8, gpu.stream()));
     return;
   }
-  if (together > kSkinnyRows && gpu.numerics() == gpu::Numerics::kFast &&
-      gpu.device().info().major == 9 && gpu::CanMultiplyByWgmma(weight.type, params)) {
+  if (!skinny && gpu.numerics() == gpu::Numerics::kFast && gpu.device().info().major == 9 &&
+      gpu::CanMultiplyByWgmma(weight.type, params)) {
     gpu.Note(gpu::WgmmaMatmul(params, gpu.stream()));
     return;
   }
-  gpu.Note(together <= kSkinnyRows
-               ? gpu::SkinnyMatmul(weight.type, params, gpu.stream())
-               : gpu::TiledMatmul(weight.type, gpu.numerics(), params, gpu.stream()));
+  gpu.Note(skinny ? gpu::SkinnyMatmul(weight.type, params, gpu.stream())
+                  : gpu::TiledMatmul(weight.type, gpu.numerics(), params, gpu.stream()));
 }
 
 void Linear(const LinearArgs& args, OpContext& context) {
@@ -279,9 +280,16 @@ void Route(const RouteArgs& args, OpContext& context) {
                              gpu.stream()));
 }
 
+// Rows of a tile of one expert.
+int32_t TileRows(int64_t slots, int64_t experts, const GpuContext& gpu) {
+  const int32_t rows = gpu::ExpertTileRows(slots, experts);
+  return gpu.stages_large_tiles() ? rows : std::min<int32_t>(rows, kSkinnyRows);
+}
+
 void Permute(const PermuteArgs& args, OpContext& context) {
   GpuContext& gpu = Gpu(context);
   const int64_t slots = args.rows * args.used;
+  const int32_t tile_rows = TileRows(slots, args.experts, gpu);
   gpu.Note(gpu::PermuteExperts(
       {.chosen = args.chosen,
        .place = args.place,
@@ -291,8 +299,8 @@ void Permute(const PermuteArgs& args, OpContext& context) {
        .slots = static_cast<int32_t>(slots),
        .used = args.used,
        .experts = args.experts,
-       .tile_count = static_cast<int32_t>(gpu::MostExpertTiles(slots, args.experts)),
-       .tile_rows = gpu::ExpertTileRows(slots, args.experts)},
+       .tile_count = static_cast<int32_t>(gpu::MostExpertTiles(slots, args.experts, tile_rows)),
+       .tile_rows = tile_rows},
       gpu.stream()));
 }
 
@@ -309,14 +317,16 @@ void Gather(const GatherArgs& args, OpContext& context) {
 void ExpertLinear(const ExpertLinearArgs& args, OpContext& context) {
   GpuContext& gpu = Gpu(context);
   const auto experts = static_cast<int64_t>(args.first.size()) - 1;
+  const int32_t tile_rows = TileRows(args.places, experts, gpu);
   for (const ExpertLinearArgs::Output& output : args.outputs) {
     const Weight& first = output.experts.front();
     gpu::SkinnyParams params = ProductOf(first, args.input, args.places, nullptr, output.out);
-    params.experts = {.tiles = static_cast<const gpu::ExpertTile*>(args.tiles),
-                      .count = static_cast<int32_t>(gpu::MostExpertTiles(args.places, experts)),
-                      .tile_rows = gpu::ExpertTileRows(args.places, experts),
-                      // They were planned one after the other, each of the same size.
-                      .bytes = experts > 1 ? output.experts[1].raw - first.raw : 0};
+    params.experts = {
+        .tiles = static_cast<const gpu::ExpertTile*>(args.tiles),
+        .count = static_cast<int32_t>(gpu::MostExpertTiles(args.places, experts, tile_rows)),
+        .tile_rows = tile_rows,
+        // They were planned one after the other, each of the same size.
+        .bytes = experts > 1 ? output.experts[1].raw - first.raw : 0};
     WEFT_CHECK(output.experts.back().raw == first.raw + (experts - 1) * params.experts.bytes);
     Multiply(first, params, gpu);
   }
