@@ -239,18 +239,30 @@ absl::StatusOr<AuditReport> VerifyAudit(Database& database, std::string_view ten
 }
 
 absl::StatusOr<int64_t> EraseAudit(Session& session, std::string_view tenant,
-                                   std::string_view user_id, AuditRow by, std::string_view key) {
+                                   const std::vector<std::string>& names, AuditRow by,
+                                   std::string_view key) {
   std::vector<int64_t> taken;
+  Values values = {tenant, Value::Blob(""), kAuditErase, kAuditPrune};
+  std::string places;
+  for (const std::string& name : names) {
+    values.emplace_back(name);
+    places += fmt::format("{}${}", places.empty() ? "" : ", ", values.size());
+  }
+  const std::string whose =
+      places.empty()
+          ? ""
+          : fmt::format("AND (user_id IN ({0}) OR key_id IN ({0}) OR resource_id IN ({0}))",
+                        places);
   WEFT_RETURN_IF_ERROR(WithUpkeep(session, "erase", [&]() -> absl::Status {
     WEFT_ASSIGN_OR_RETURN(
         const Result result,
         session.Run(
             fmt::format("UPDATE audit_logs SET user_id = '', key_id = '', resource_id = '', "
-                        "details = '{{}}', ip_address = '', user_agent = '', salt = $3, erased = 1 "
-                        "WHERE tenant_id = $1 AND erased = 0 AND action <> $4 AND action <> $5 {} "
+                        "details = '{{}}', ip_address = '', user_agent = '', salt = $2, erased = 1 "
+                        "WHERE tenant_id = $1 AND erased = 0 AND action <> $3 AND action <> $4 {} "
                         "RETURNING seq",
-                        user_id.empty() ? "" : "AND (user_id = $2 OR resource_id = $2)"),
-            {tenant, user_id, Value::Blob(""), kAuditErase, kAuditPrune}));
+                        whose),
+            values));
     for (const Row& row : result.rows) taken.push_back(row.Int(0));
     return absl::OkStatus();
   }));

@@ -50,11 +50,12 @@ absl::StatusOr<AuditReport> VerifyAudit(
     Database& database, std::string_view tenant, std::string_view key,
     const std::vector<std::pair<int64_t, std::string>>& seen = {});
 
-// Takes a person's data (or everybody's: user_id empty) out of a tenant's rows, and appends the row
-// that says which. Returns how many. `by` is that row as AppendAudit takes it; its action and
-// details are set here.
+// Takes the data of a person, who rows know by these names (user, key or resource), or everybody's
+// (no names), out of a tenant's rows, and appends the row that says which. Returns how many. `by`
+// is that row as AppendAudit takes it; its action and details are set here.
 absl::StatusOr<int64_t> EraseAudit(Session& session, std::string_view tenant,
-                                   std::string_view user_id, AuditRow by, std::string_view key);
+                                   const std::vector<std::string>& names, AuditRow by,
+                                   std::string_view key);
 
 // Removes rows older than `before_us`, and appends the row that says up to where. The last row
 // stays. Returns how many went.

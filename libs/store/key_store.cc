@@ -64,9 +64,14 @@ class SqlKeyStore final : public KeyStore {
     WEFT_ASSIGN_OR_RETURN(
         const Result found,
         db_->ReadOne(Scope::System(),
-                     fmt::format("SELECT {} FROM api_keys WHERE id = $1", kColumns), {id}));
+                     fmt::format("SELECT {}, (SELECT status FROM tenants WHERE tenants.name = "
+                                 "api_keys.tenant) FROM api_keys WHERE id = $1",
+                                 kColumns),
+                     {id}));
     if (found.rows.empty()) return std::optional<KeyRecord>();
-    return std::optional<KeyRecord>(ReadRow(found.rows[0]));
+    KeyRecord key = ReadRow(found.rows[0]);
+    if (key.revoked_at == 0 && found.rows[0].Text(19) != "active") key.revoked_at = 1;
+    return std::optional<KeyRecord>(std::move(key));
   }
 
   absl::StatusOr<std::vector<KeyRecord>> List(std::string_view tenant) override {

@@ -46,6 +46,7 @@ class KeyStore {
 
   // ALREADY_EXISTS when the id is taken. Makes the tenant if it is new.
   virtual absl::Status Insert(const KeyRecord& key) = 0;
+  // A key of a tenant that is suspended or erased counts as revoked here.
   virtual absl::StatusOr<std::optional<KeyRecord>> Find(std::string_view id) = 0;
   // Newest first; an empty tenant means all.
   virtual absl::StatusOr<std::vector<KeyRecord>> List(std::string_view tenant) = 0;

@@ -216,7 +216,7 @@ TEST_CASE("A person's data is erased, and the chain stays whole and says so", "[
   int64_t erased = 0;
   REQUIRE(db->Write(Scope::Tenant("red"), [&](Session& s) -> absl::Status {
               WEFT_ASSIGN_OR_RETURN(erased,
-                                    EraseAudit(s, "red", "ann", Event("red", "op", ""), kKey));
+                                    EraseAudit(s, "red", {"ann"}, Event("red", "op", ""), kKey));
               return absl::OkStatus();
             }).ok());
   CHECK(erased == 5);
