@@ -11,6 +11,7 @@
 #include "services/gateway/model_gate.h"
 #include "services/gateway/openai_json.h"
 #include "services/gateway/openai_sink.h"
+#include "services/gateway/resource_routes.h"
 
 namespace weft::gateway {
 namespace {
@@ -267,6 +268,8 @@ absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const Api
   WEFT_RETURN_IF_ERROR(AddModels(deps, *table));
   WEFT_RETURN_IF_ERROR(AddHealth(deps, *table));
   WEFT_RETURN_IF_ERROR(AddKeyRoutes(deps, *table));
+  WEFT_RETURN_IF_ERROR(AddResourceRoutes(deps, *table));
+  WEFT_RETURN_IF_ERROR(AddAuditRoutes(deps, *table));
   auto document = std::make_shared<std::string>();
   WEFT_RETURN_IF_ERROR(
       table->Add({"GET",

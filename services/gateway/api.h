@@ -15,6 +15,7 @@
 #include "services/gateway/endpoint.h"
 #include "services/gateway/generation.h"
 #include "services/gateway/key_admin.h"
+#include "services/gateway/resource_admin.h"
 
 namespace weft::gateway {
 
@@ -23,6 +24,7 @@ struct ApiDeps {
   GenerationDeps generation;
   RequestLimits limits;
   KeyAdmin* keys = nullptr;
+  ResourceAdmin* resources = nullptr;
   identity::AuditSink* audit = nullptr;
   const Edge* edge = nullptr;
   ActiveRequests* active = nullptr;

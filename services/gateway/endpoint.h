@@ -26,7 +26,8 @@ struct EndpointDoc {
   std::string request = {};  // a schema's name; empty: no body
   std::string response;      // a schema's name, or a media type for what is not JSON
   int status = 200;
-  bool streams = false;  // may answer with server-sent events
+  bool streams = false;                 // may answer with server-sent events
+  std::vector<std::string> query = {};  // names of query parameters
 };
 
 struct Endpoint {

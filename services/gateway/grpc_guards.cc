@@ -19,6 +19,15 @@ constexpr std::array kGuards = {
     GrpcGuard{"weft.v1.AdminService/CreateKey", Permission::kKeysWrite},
     GrpcGuard{"weft.v1.AdminService/ListKeys", Permission::kKeysRead},
     GrpcGuard{"weft.v1.AdminService/RevokeKey", Permission::kKeysWrite},
+    // One method for all types: the type's own permission is checked with it (resource_calls.cc).
+    GrpcGuard{"weft.v1.AdminService/CreateResource", Permission::kSelfRead},
+    GrpcGuard{"weft.v1.AdminService/GetResource", Permission::kSelfRead},
+    GrpcGuard{"weft.v1.AdminService/ListResources", Permission::kSelfRead},
+    GrpcGuard{"weft.v1.AdminService/UpdateResource", Permission::kSelfRead},
+    GrpcGuard{"weft.v1.AdminService/DeleteResource", Permission::kSelfRead},
+    GrpcGuard{"weft.v1.AdminService/GetUsage", Permission::kUsageRead},
+    GrpcGuard{"weft.v1.AdminService/ListAudit", Permission::kAuditRead},
+    GrpcGuard{"weft.v1.AdminService/VerifyAudit", Permission::kAuditRead},
 };
 
 }  // namespace

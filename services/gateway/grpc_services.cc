@@ -14,6 +14,7 @@
 #include "services/gateway/grpc_guards.h"
 #include "services/gateway/key_routes.h"
 #include "services/gateway/model_gate.h"
+#include "services/gateway/resource_calls.h"
 #include "weft/v1/admin.grpc.pb.h"
 #include "weft/v1/inference.grpc.pb.h"
 
@@ -365,7 +366,55 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
     });
   }
 
+  grpc::ServerUnaryReactor* CreateResource(grpc::CallbackServerContext* context,
+                                           const v1::CreateResourceRequest* request,
+                                           v1::Resource* response) override {
+    return Handled(context, "CreateResource", request, response);
+  }
+  grpc::ServerUnaryReactor* GetResource(grpc::CallbackServerContext* context,
+                                        const v1::GetResourceRequest* request,
+                                        v1::Resource* response) override {
+    return Handled(context, "GetResource", request, response);
+  }
+  grpc::ServerUnaryReactor* ListResources(grpc::CallbackServerContext* context,
+                                          const v1::ListResourcesRequest* request,
+                                          v1::ListResourcesResponse* response) override {
+    return Handled(context, "ListResources", request, response);
+  }
+  grpc::ServerUnaryReactor* UpdateResource(grpc::CallbackServerContext* context,
+                                           const v1::UpdateResourceRequest* request,
+                                           v1::Resource* response) override {
+    return Handled(context, "UpdateResource", request, response);
+  }
+  grpc::ServerUnaryReactor* DeleteResource(grpc::CallbackServerContext* context,
+                                           const v1::DeleteResourceRequest* request,
+                                           v1::DeleteResourceResponse* response) override {
+    return Handled(context, "DeleteResource", request, response);
+  }
+  grpc::ServerUnaryReactor* GetUsage(grpc::CallbackServerContext* context,
+                                     const v1::GetUsageRequest* request,
+                                     v1::GetUsageResponse* response) override {
+    return Handled(context, "GetUsage", request, response);
+  }
+  grpc::ServerUnaryReactor* ListAudit(grpc::CallbackServerContext* context,
+                                      const v1::ListAuditRequest* request,
+                                      v1::ListAuditResponse* response) override {
+    return Handled(context, "ListAudit", request, response);
+  }
+  grpc::ServerUnaryReactor* VerifyAudit(grpc::CallbackServerContext* context,
+                                        const v1::VerifyAuditRequest* request,
+                                        v1::VerifyAuditResponse* response) override {
+    return Handled(context, "VerifyAudit", request, response);
+  }
+
  private:
+  template <typename Request, typename Response>
+  grpc::ServerUnaryReactor* Handled(grpc::CallbackServerContext* context, std::string_view method,
+                                    const Request* request, Response* response) {
+    return Run(context, method, [this, request, response](const Actor& actor) {
+      return Handle(*deps_->resources, actor, *request, *response);
+    });
+  }
   // The store blocks: not on gRPC's threads.
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, std::string_view method,
                                 std::function<absl::Status(const Actor&)> work) {

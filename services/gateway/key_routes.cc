@@ -147,7 +147,8 @@ absl::Status AddKeyRoutes(const DepsPtr& deps, EndpointTable& table) {
                                    .summary = "Lists API keys without their secrets",
                                    .description = "The query parameter `tenant` narrows the list.",
                                    .tag = "Administration",
-                                   .response = "KeyList"},
+                                   .response = "KeyList",
+                                   .query = {"tenant"}},
                                   [deps](const Call& call) { ListKeys(deps, call); }}));
   return table.Add({"DELETE",
                     "/v1/keys/{id}",

@@ -2,6 +2,7 @@
 
 #include "services/gateway/endpoint.h"
 #include "services/gateway/openapi_schemas.h"
+#include "services/gateway/resource_routes.h"
 
 namespace weft::gateway {
 namespace {
@@ -9,7 +10,11 @@ namespace {
 using nlohmann::ordered_json;
 
 const ordered_json& Schemas() {
-  static const ordered_json schemas = ordered_json::parse(OpenApiSchemas());
+  static const ordered_json schemas = [] {
+    ordered_json all = ordered_json::parse(OpenApiSchemas());
+    AddResourceSchemas(all);
+    return all;
+  }();
   return schemas;
 }
 
@@ -41,7 +46,7 @@ ordered_json Responses(const Endpoint& endpoint) {
         {"description", "with stream: true, chunks as `data:` events, then `data: [DONE]`"}};
   }
   out[std::to_string(doc.status)] = std::move(good);
-  if (!doc.request.empty()) {
+  if (!doc.request.empty() || !doc.query.empty()) {
     out["400"] = ErrorAnswer("The request is wrong; `param` names the member");
     out["408"] = ErrorAnswer("The request did not arrive in time");
     out["413"] = ErrorAnswer("The request is too large");
@@ -49,6 +54,9 @@ ordered_json Responses(const Endpoint& endpoint) {
   if (!endpoint.guard.is_public()) {
     out["401"] = ErrorAnswer("No API key, or not a good one");
     out["403"] = ErrorAnswer("The caller lacks the permission `x-weft-permission`");
+  }
+  if (endpoint.method == "POST" && doc.status == 201) {
+    out["409"] = ErrorAnswer("There is such a thing already");
   }
   if (endpoint.pattern.find('{') != std::string::npos || !doc.request.empty()) {
     out["404"] = ErrorAnswer("There is no such thing");
@@ -86,8 +94,8 @@ ordered_json Operation(const Endpoint& endpoint) {
   if (!doc.description.empty()) out["description"] = doc.description;
   out["tags"] = ordered_json::array({doc.tag});
   ordered_json parameters = PathParameters(endpoint.pattern);
-  if (doc.operation_id == "listKeys") {
-    parameters.push_back({{"name", "tenant"}, {"in", "query"}, {"schema", {{"type", "string"}}}});
+  for (const std::string& name : doc.query) {
+    parameters.push_back({{"name", name}, {"in", "query"}, {"schema", {{"type", "string"}}}});
   }
   if (!parameters.empty()) out["parameters"] = std::move(parameters);
   if (!doc.request.empty())

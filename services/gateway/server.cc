@@ -23,6 +23,7 @@
 #include "services/gateway/front.h"
 #include "services/gateway/grpc_guards.h"
 #include "services/gateway/grpc_services.h"
+#include "services/gateway/stored_roles.h"
 
 namespace weft::gateway {
 namespace {
@@ -71,7 +72,8 @@ class Server final : public GatewayServer {
     WEFT_ASSIGN_OR_RETURN(database_, OpenDatabase(config_.database, config_.store));
     identity::KeyServiceOptions key_options;
     key_options.pepper = config_.key_pepper;
-    WEFT_ASSIGN_OR_RETURN(key_options.roles, config_.identity.Roles());
+    WEFT_ASSIGN_OR_RETURN(auto roles, config_.identity.Roles());
+    key_options.roles = std::make_shared<StoredRoles>(database_, std::move(roles));
     if (!config_.keys_file.empty()) {
       auto declared = identity::ReadKeyFile(config_.keys_file);
       if (!declared.ok()) return Annotate(declared.status(), "gateway.keys_file");
@@ -80,7 +82,9 @@ class Server final : public GatewayServer {
                 {{"file", config_.keys_file}, {"keys", key_options.declared.size()}});
     }
     keys_ = std::make_shared<identity::KeyService>(store::KeyStore::Over(database_), key_options);
-    audit_ = std::make_unique<identity::LogAuditSink>();
+    auto audit = std::make_unique<StoredAudit>(database_, config_.store.audit_key);
+    resources_ = std::make_unique<ResourceAdmin>(database_, *audit, key_options.roles);
+    audit_ = std::move(audit);
     key_admin_ = std::make_unique<KeyAdmin>(*keys_, *audit_);
     WEFT_RETURN_IF_ERROR(Bootstrap(config_, *keys_));
     // Other schemes (JWT, signatures) join the chain here.
@@ -120,6 +124,7 @@ class Server final : public GatewayServer {
     deps->limits = config_.limits;
     deps->keys = key_admin_.get();
     deps->audit = audit_.get();
+    deps->resources = resources_.get();
     deps->active = &active_;
     deps->blocking = &blocking_;
     deps->metrics_text = [this] { return telemetry_.metrics().Expose(); };
@@ -302,6 +307,7 @@ class Server final : public GatewayServer {
   std::shared_ptr<identity::KeyService> keys_;
   std::unique_ptr<identity::AuditSink> audit_;
   std::unique_ptr<KeyAdmin> key_admin_;
+  std::unique_ptr<ResourceAdmin> resources_;
   std::unique_ptr<identity::AuthenticatorChain> authenticator_;
   std::unique_ptr<limits::RateLimiter> limiter_;
   std::unique_ptr<AuthGuard> guard_;

@@ -13,6 +13,10 @@ void BindStore(config::Binder& b, std::string& where, StoreConfig& c) {
                 "path of a SQLite file, or a postgresql:// URL (several gateways share one); a "
                 "URL's password is never shown",
                 [](const std::string& value) { return store::Database::ShownName(value); });
+  b.Secret(
+      "audit_key", &c.audit_key,
+      "key of the chain of hashes over the audit (HMAC-SHA-256): who can write the database, but "
+      "does not have it, cannot make a chain anew; rows keep to the key they were written with");
   b.Section("store", "How the database is used.", [&](config::Binder& store) {
     store.Int("connections", &c.database.connections, 1, 256,
               "connections to PostgreSQL at most; of SQLite, those that only read");

@@ -16,6 +16,7 @@ namespace weft::gateway {
 
 struct StoreConfig {
   store::DatabaseOptions database;
+  std::string audit_key;  // of the HMAC over the audit's chains; empty: none
 };
 
 // `where` is gateway.database, which came before the section.

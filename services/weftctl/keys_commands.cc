@@ -1,7 +1,5 @@
 // keys create | list | revoke: API keys, through the gateway's AdminService; keys generate: into a
 // file for gateway.keys_file.
-#include <grpcpp/grpcpp.h>
-
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
@@ -15,17 +13,14 @@
 #include "libs/identity/key_file.h"
 #include "libs/identity/key_service.h"
 #include "libs/identity/permission.h"
+#include "services/weftctl/admin_connection.h"
 #include "services/weftctl/commands.h"
-#include "services/weftctl/supervise/state.h"
-#include "weft/v1/admin.grpc.pb.h"
 
 namespace weft::ctl {
 namespace {
 
 struct KeysFlags {
-  std::string home;
-  std::string address;   // empty: of the mesh that runs in home
-  std::string key_file;  // empty: the mesh's admin key
+  AdminFlags admin;
   std::string name;
   std::string tenant;
   std::string role;
@@ -37,49 +32,6 @@ struct KeysFlags {
   std::string file;         // of generate
   std::string pepper_file;  // of generate
 };
-
-// A connection with the admin's identity.
-struct Admin {
-  std::unique_ptr<v1::AdminService::Stub> stub;
-  std::string key;
-
-  void Prepare(grpc::ClientContext& context) const {
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
-    context.AddMetadata("authorization", "Bearer " + key);
-  }
-};
-
-absl::StatusOr<Admin> Connect(const KeysFlags& flags) {
-  std::string address = flags.address;
-  std::string key_file = flags.key_file;
-  if (address.empty() || key_file.empty()) {
-    WEFT_ASSIGN_OR_RETURN(supervise::Home home, supervise::Home::Find(flags.home));
-    const auto state = supervise::ReadState(home.StatePath());
-    if (!state.ok() && address.empty()) {
-      return FailedPrecondition("no mesh runs in {}; give --address", home.root);
-    }
-    if (address.empty()) address = state->grpc_address;
-    if (key_file.empty()) key_file = state.ok() ? state->admin_key_file : home.AdminKeyPath();
-  }
-  std::ifstream file(key_file);
-  Admin admin;
-  if (!std::getline(file, admin.key) || admin.key.empty()) {
-    return FailedPrecondition("cannot read an admin key from {}", key_file);
-  }
-  admin.stub =
-      v1::AdminService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
-  return admin;
-}
-
-absl::Status FromGrpc(const grpc::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  return MakeStatus(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-}
-
-std::string Date(int64_t unix_seconds) {
-  if (unix_seconds == 0) return "never";
-  return Rfc3339(WallTime(std::chrono::seconds(unix_seconds))).substr(0, 10);
-}
 
 nlohmann::json ToJson(const v1::ApiKey& key) {
   return {{"id", key.id()},
@@ -95,7 +47,7 @@ nlohmann::json ToJson(const v1::ApiKey& key) {
 }
 
 absl::StatusOr<int> Create(const KeysFlags& flags) {
-  WEFT_ASSIGN_OR_RETURN(Admin admin, Connect(flags));
+  WEFT_ASSIGN_OR_RETURN(const AdminConnection admin, ConnectAdmin(flags.admin));
   v1::CreateKeyRequest request;
   request.set_name(flags.name);
   request.set_tenant(flags.tenant);
@@ -122,7 +74,7 @@ absl::StatusOr<int> Create(const KeysFlags& flags) {
 }
 
 absl::StatusOr<int> List(const KeysFlags& flags) {
-  WEFT_ASSIGN_OR_RETURN(Admin admin, Connect(flags));
+  WEFT_ASSIGN_OR_RETURN(const AdminConnection admin, ConnectAdmin(flags.admin));
   v1::ListKeysRequest request;
   request.set_tenant(flags.tenant);
   grpc::ClientContext context;
@@ -141,14 +93,14 @@ absl::StatusOr<int> List(const KeysFlags& flags) {
     fmt::print("{:<26} {:<20} {:<16} {:<10} {:>8}  {:<8} {:<10} {:<10} {:<10}{}\n", key.id(),
                key.name(), key.tenant(), key.role(), key.requests_per_minute(),
                key.max_priority().empty() ? "by role" : key.max_priority(),
-               Date(key.created_at_unix()), Date(key.expires_at_unix()),
-               Date(key.last_used_at_unix()), key.revoked() ? " revoked" : "");
+               ShownDate(key.created_at_unix()), ShownDate(key.expires_at_unix()),
+               ShownDate(key.last_used_at_unix()), key.revoked() ? " revoked" : "");
   }
   return 0;
 }
 
 absl::StatusOr<int> Revoke(const KeysFlags& flags) {
-  WEFT_ASSIGN_OR_RETURN(Admin admin, Connect(flags));
+  WEFT_ASSIGN_OR_RETURN(const AdminConnection admin, ConnectAdmin(flags.admin));
   v1::RevokeKeyRequest request;
   request.set_id(flags.id);
   grpc::ClientContext context;
@@ -198,12 +150,6 @@ int ShowPermissions() {
   return 0;
 }
 
-void AddConnectionFlags(CLI::App* command, KeysFlags& flags) {
-  command->add_option("--home", flags.home, "state directory (default: $WEFT_HOME, else .weft)");
-  command->add_option("--address", flags.address, "the gateway's gRPC address");
-  command->add_option("--key-file", flags.key_file, "file with an admin key");
-}
-
 void AddKeyFlags(CLI::App* command, KeysFlags& flags) {
   command->add_option("--name", flags.name, "what the key is for")->required();
   command->add_option("--tenant", flags.tenant, "whose it is (default: default)");
@@ -230,7 +176,7 @@ void AddKeysCommands(CLI::App& app, Commands& commands) {
   auto* create = keys->add_subcommand("create", "make a key and print its secret");
   AddKeyFlags(create, *flags);
   create->add_flag("--json", flags->json, "print the whole key as JSON");
-  AddConnectionFlags(create, *flags);
+  AddAdminFlags(create, flags->admin);
   commands.push_back({create, [flags] { return Create(*flags); }});
 
   auto* generate = keys->add_subcommand(
@@ -244,7 +190,7 @@ void AddKeysCommands(CLI::App& app, Commands& commands) {
   auto* list = keys->add_subcommand("list", "show all keys, without their secrets");
   list->add_option("--tenant", flags->tenant, "only this tenant's");
   list->add_flag("--json", flags->json, "for programs");
-  AddConnectionFlags(list, *flags);
+  AddAdminFlags(list, flags->admin);
   commands.push_back({list, [flags] { return List(*flags); }});
 
   auto* permissions =
@@ -253,7 +199,7 @@ void AddKeysCommands(CLI::App& app, Commands& commands) {
 
   auto* revoke = keys->add_subcommand("revoke", "end a key at once");
   revoke->add_option("id", flags->id, "the key's id")->required();
-  AddConnectionFlags(revoke, *flags);
+  AddAdminFlags(revoke, flags->admin);
   commands.push_back({revoke, [flags] { return Revoke(*flags); }});
 }
 

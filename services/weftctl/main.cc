@@ -37,6 +37,8 @@ int main(int argc, char** argv) {
   weft::ctl::AddTextCommands(app, commands);
 #ifdef WEFTCTL_WITH_KEYS  // not on a machine without gRPC
   weft::ctl::AddKeysCommands(app, commands);
+  weft::ctl::AddResourceCommands(app, commands);
+  weft::ctl::AddAuditCommands(app, commands);
 #endif
   auto* version = app.add_subcommand("version", "print the version");
   commands.push_back({version, []() -> absl::StatusOr<int> {
