@@ -11,6 +11,7 @@
 #include "services/gateway/model_gate.h"
 #include "services/gateway/openai_json.h"
 #include "services/gateway/openai_sink.h"
+#include "services/gateway/data_routes.h"
 #include "services/gateway/resource_routes.h"
 
 namespace weft::gateway {
@@ -270,6 +271,7 @@ absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const Api
   WEFT_RETURN_IF_ERROR(AddKeyRoutes(deps, *table));
   WEFT_RETURN_IF_ERROR(AddResourceRoutes(deps, *table));
   WEFT_RETURN_IF_ERROR(AddAuditRoutes(deps, *table));
+  WEFT_RETURN_IF_ERROR(AddDataRoutes(deps, *table));
   auto document = std::make_shared<std::string>();
   WEFT_RETURN_IF_ERROR(
       table->Add({"GET",

@@ -11,6 +11,7 @@
 #include "libs/base/thread_pool.h"
 #include "libs/identity/audit.h"
 #include "services/gateway/active_requests.h"
+#include "services/gateway/data_admin.h"
 #include "services/gateway/edge.h"
 #include "services/gateway/endpoint.h"
 #include "services/gateway/generation.h"
@@ -25,6 +26,7 @@ struct ApiDeps {
   RequestLimits limits;
   KeyAdmin* keys = nullptr;
   ResourceAdmin* resources = nullptr;
+  DataAdmin* data = nullptr;
   identity::AuditSink* audit = nullptr;
   const Edge* edge = nullptr;
   ActiveRequests* active = nullptr;

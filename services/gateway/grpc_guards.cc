@@ -28,6 +28,10 @@ constexpr std::array kGuards = {
     GrpcGuard{"weft.v1.AdminService/GetUsage", Permission::kUsageRead},
     GrpcGuard{"weft.v1.AdminService/ListAudit", Permission::kAuditRead},
     GrpcGuard{"weft.v1.AdminService/VerifyAudit", Permission::kAuditRead},
+    GrpcGuard{"weft.v1.AdminService/ExportData", Permission::kDataExport},
+    GrpcGuard{"weft.v1.AdminService/EraseData", Permission::kDataErase},
+    GrpcGuard{"weft.v1.AdminService/PruneData", Permission::kDataErase},
+    GrpcGuard{"weft.v1.AdminService/RotateKeys", Permission::kSettingsWrite},
 };
 
 }  // namespace

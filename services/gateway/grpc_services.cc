@@ -11,6 +11,7 @@
 #include "libs/rpc/status.h"
 #include "libs/telemetry/semantic.h"
 #include "services/gateway/api_error.h"
+#include "services/gateway/data_routes.h"
 #include "services/gateway/grpc_guards.h"
 #include "services/gateway/key_routes.h"
 #include "services/gateway/model_gate.h"
@@ -369,50 +370,71 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
   grpc::ServerUnaryReactor* CreateResource(grpc::CallbackServerContext* context,
                                            const v1::CreateResourceRequest* request,
                                            v1::Resource* response) override {
-    return Handled(context, "CreateResource", request, response);
+    return Handled(context, "CreateResource", request, response, deps_->resources);
   }
   grpc::ServerUnaryReactor* GetResource(grpc::CallbackServerContext* context,
                                         const v1::GetResourceRequest* request,
                                         v1::Resource* response) override {
-    return Handled(context, "GetResource", request, response);
+    return Handled(context, "GetResource", request, response, deps_->resources);
   }
   grpc::ServerUnaryReactor* ListResources(grpc::CallbackServerContext* context,
                                           const v1::ListResourcesRequest* request,
                                           v1::ListResourcesResponse* response) override {
-    return Handled(context, "ListResources", request, response);
+    return Handled(context, "ListResources", request, response, deps_->resources);
   }
   grpc::ServerUnaryReactor* UpdateResource(grpc::CallbackServerContext* context,
                                            const v1::UpdateResourceRequest* request,
                                            v1::Resource* response) override {
-    return Handled(context, "UpdateResource", request, response);
+    return Handled(context, "UpdateResource", request, response, deps_->resources);
   }
   grpc::ServerUnaryReactor* DeleteResource(grpc::CallbackServerContext* context,
                                            const v1::DeleteResourceRequest* request,
                                            v1::DeleteResourceResponse* response) override {
-    return Handled(context, "DeleteResource", request, response);
+    return Handled(context, "DeleteResource", request, response, deps_->resources);
   }
   grpc::ServerUnaryReactor* GetUsage(grpc::CallbackServerContext* context,
                                      const v1::GetUsageRequest* request,
                                      v1::GetUsageResponse* response) override {
-    return Handled(context, "GetUsage", request, response);
+    return Handled(context, "GetUsage", request, response, deps_->resources);
   }
   grpc::ServerUnaryReactor* ListAudit(grpc::CallbackServerContext* context,
                                       const v1::ListAuditRequest* request,
                                       v1::ListAuditResponse* response) override {
-    return Handled(context, "ListAudit", request, response);
+    return Handled(context, "ListAudit", request, response, deps_->resources);
   }
   grpc::ServerUnaryReactor* VerifyAudit(grpc::CallbackServerContext* context,
                                         const v1::VerifyAuditRequest* request,
                                         v1::VerifyAuditResponse* response) override {
-    return Handled(context, "VerifyAudit", request, response);
+    return Handled(context, "VerifyAudit", request, response, deps_->resources);
+  }
+
+  grpc::ServerUnaryReactor* ExportData(grpc::CallbackServerContext* context,
+                                       const v1::ExportDataRequest* request,
+                                       v1::ExportDataResponse* response) override {
+    return Handled(context, "ExportData", request, response, deps_->data);
+  }
+  grpc::ServerUnaryReactor* EraseData(grpc::CallbackServerContext* context,
+                                      const v1::EraseDataRequest* request,
+                                      v1::EraseDataResponse* response) override {
+    return Handled(context, "EraseData", request, response, deps_->data);
+  }
+  grpc::ServerUnaryReactor* PruneData(grpc::CallbackServerContext* context,
+                                      const v1::PruneDataRequest* request,
+                                      v1::PruneDataResponse* response) override {
+    return Handled(context, "PruneData", request, response, deps_->data);
+  }
+  grpc::ServerUnaryReactor* RotateKeys(grpc::CallbackServerContext* context,
+                                       const v1::RotateKeysRequest* request,
+                                       v1::RotateKeysResponse* response) override {
+    return Handled(context, "RotateKeys", request, response, deps_->data);
   }
 
  private:
-  template <typename Request, typename Response>
+  template <typename Request, typename Response, typename Part>
   grpc::ServerUnaryReactor* Handled(grpc::CallbackServerContext* context, std::string_view method,
-                                    const Request* request, Response* response) {
-    return Run(context, method, [this, request, response](const Actor& actor) {
-      return Handle(*deps_->resources, actor, *request, *response);
+                                    const Request* request, Response* response, Part* part) {
+    return Run(context, method, [request, response, part](const Actor& actor) {
+      return Handle(*part, actor, *request, *response);
     });
   }
   // The store blocks: not on gRPC's threads.

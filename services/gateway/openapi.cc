@@ -2,6 +2,7 @@
 
 #include "services/gateway/endpoint.h"
 #include "services/gateway/openapi_schemas.h"
+#include "services/gateway/data_routes.h"
 #include "services/gateway/resource_routes.h"
 
 namespace weft::gateway {
@@ -13,6 +14,7 @@ const ordered_json& Schemas() {
   static const ordered_json schemas = [] {
     ordered_json all = ordered_json::parse(OpenApiSchemas());
     AddResourceSchemas(all);
+    AddDataSchemas(all);
     return all;
   }();
   return schemas;

@@ -188,7 +188,7 @@ absl::StatusOr<ordered_json> ResourceAdmin::Create(const Actor& actor, const Res
                              : std::string();
   auto whose = TenantOf(actor, type, tenant, is_tenant ? id : std::string());
   absl::Status allowed = whose.status();
-  if (allowed.ok() && is_tenant && !Crosses(actor)) {
+  if (is_tenant && !Crosses(actor)) {
     allowed = PermissionDenied("Tenants are made by the operators.");
   }
   if (allowed.ok()) allowed = MayGive(actor, type, *whose, body);

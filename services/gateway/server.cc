@@ -84,6 +84,9 @@ class Server final : public GatewayServer {
     keys_ = std::make_shared<identity::KeyService>(store::KeyStore::Over(database_), key_options);
     auto audit = std::make_unique<StoredAudit>(database_, config_.store.audit_key);
     resources_ = std::make_unique<ResourceAdmin>(database_, *audit, key_options.roles);
+    WEFT_ASSIGN_OR_RETURN(auto master_keys, MasterKeysOf(config_.store));
+    secrets_ = std::make_unique<store::SecretStore>(std::move(master_keys));
+    data_ = std::make_unique<DataAdmin>(database_, *audit, *secrets_);
     audit_ = std::move(audit);
     key_admin_ = std::make_unique<KeyAdmin>(*keys_, *audit_);
     WEFT_RETURN_IF_ERROR(Bootstrap(config_, *keys_));
@@ -125,6 +128,7 @@ class Server final : public GatewayServer {
     deps->keys = key_admin_.get();
     deps->audit = audit_.get();
     deps->resources = resources_.get();
+    deps->data = data_.get();
     deps->active = &active_;
     deps->blocking = &blocking_;
     deps->metrics_text = [this] { return telemetry_.metrics().Expose(); };
@@ -308,6 +312,8 @@ class Server final : public GatewayServer {
   std::unique_ptr<identity::AuditSink> audit_;
   std::unique_ptr<KeyAdmin> key_admin_;
   std::unique_ptr<ResourceAdmin> resources_;
+  std::unique_ptr<store::SecretStore> secrets_;
+  std::unique_ptr<DataAdmin> data_;
   std::unique_ptr<identity::AuthenticatorChain> authenticator_;
   std::unique_ptr<limits::RateLimiter> limiter_;
   std::unique_ptr<AuthGuard> guard_;

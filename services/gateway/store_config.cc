@@ -17,6 +17,10 @@ void BindStore(config::Binder& b, std::string& where, StoreConfig& c) {
       "audit_key", &c.audit_key,
       "key of the chain of hashes over the audit (HMAC-SHA-256): who can write the database, but "
       "does not have it, cannot make a chain anew; rows keep to the key they were written with");
+  b.Secret(
+      "master_keys", &c.master_keys,
+      "keys of the encryption at rest, id:64 hexadecimal digits, separated by commas; the first "
+      "seals what is new, the others open what is older; empty = nothing can be sealed");
   b.Section("store", "How the database is used.", [&](config::Binder& store) {
     store.Int("connections", &c.database.connections, 1, 256,
               "connections to PostgreSQL at most; of SQLite, those that only read");
@@ -29,6 +33,12 @@ void BindStore(config::Binder& b, std::string& where, StoreConfig& c) {
     store.Duration("longest_back_off", &c.database.longest_back_off, 50ms, 5min,
                    "between two attempts to reach a server that is away; PostgreSQL");
   });
+}
+
+absl::StatusOr<store::MasterKeys> MasterKeysOf(const StoreConfig& config) {
+  auto keys = store::MasterKeys::Parse(config.master_keys);
+  if (!keys.ok()) return Annotate(keys.status(), "gateway.master_keys");
+  return keys;
 }
 
 absl::StatusOr<std::shared_ptr<store::Database>> OpenDatabase(const std::string& where,

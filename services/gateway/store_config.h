@@ -7,6 +7,7 @@
 #include <string>
 
 #include "libs/store/database.h"
+#include "libs/store/sealer.h"
 
 namespace weft::config {
 class Binder;
@@ -16,11 +17,14 @@ namespace weft::gateway {
 
 struct StoreConfig {
   store::DatabaseOptions database;
-  std::string audit_key;  // of the HMAC over the audit's chains; empty: none
+  std::string master_keys;  // of the encryption at rest: "id:hex,id:hex"
+  std::string audit_key;    // of the HMAC over the audit's chains; empty: none
 };
 
 // `where` is gateway.database, which came before the section.
 void BindStore(config::Binder& binder, std::string& where, StoreConfig& config);
+
+absl::StatusOr<store::MasterKeys> MasterKeysOf(const StoreConfig& config);
 
 // Opens it and brings its schema up to date.
 absl::StatusOr<std::shared_ptr<store::Database>> OpenDatabase(const std::string& where,

@@ -38,8 +38,10 @@ absl::StatusOr<AdminConnection> ConnectAdmin(const AdminFlags& flags) {
   if (!std::getline(file, admin.key) || admin.key.empty()) {
     return FailedPrecondition("cannot read an admin key from {}", key_file);
   }
-  admin.stub =
-      v1::AdminService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);  // exports
+  admin.stub = v1::AdminService::NewStub(
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
   return admin;
 }
 

@@ -29,6 +29,8 @@ void AddTextCommands(CLI::App& app, Commands& commands);    // tokenize, render
 void AddKeysCommands(CLI::App& app, Commands& commands);  // keys create | generate | list | revoke
 // tenant, project, user, role, role-binding, quota, setting: list | show | create | update | delete
 void AddResourceCommands(CLI::App& app, Commands& commands);
+// In the groups of AddResourceCommands: tenant|user export | erase; encryption rotate; prune
+void AddDataCommands(CLI::App& app, Commands& commands);
 void AddAuditCommands(CLI::App& app, Commands& commands);  // audit list | export | verify; usage
 
 // The folder of this program: where the services' binaries are too.

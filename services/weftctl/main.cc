@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
 #ifdef WEFTCTL_WITH_KEYS  // not on a machine without gRPC
   weft::ctl::AddKeysCommands(app, commands);
   weft::ctl::AddResourceCommands(app, commands);
+  weft::ctl::AddDataCommands(app, commands);
   weft::ctl::AddAuditCommands(app, commands);
 #endif
   auto* version = app.add_subcommand("version", "print the version");

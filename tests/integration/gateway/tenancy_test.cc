@@ -296,6 +296,39 @@ TEST_CASE("A row of the audit that was tampered with is found", "[gateway]") {
   CHECK(after["data"][0]["faults"].size() == 1);
 }
 
+TEST_CASE("What is stored of a person or a tenant is given out and taken away, to whom it belongs",
+          "[gateway]") {
+  Company f;
+  const auto made =
+      f.Ask("red", "POST", "/v1/admin/users", {{"username", "ann"}, {"email", "a@x"}});
+  REQUIRE(made.status == 201);
+  const std::string user = "/v1/admin/users/" + json::parse(made.body)["id"].get<std::string>();
+  for (const std::string& act : {std::string("GET export"), std::string("POST erase")}) {
+    const std::string method = act.substr(0, act.find(' '));
+    const std::string verb = "/" + act.substr(act.find(' ') + 1);
+    CHECK(f.Ask("blue", method, user + verb).status == 404);
+    CHECK(f.Ask("blue", method, user + verb + "?tenant=red").status == 403);
+    CHECK(f.Ask("blue", method, "/v1/admin/tenants/red" + verb).status == 403);
+  }
+  const auto exported = f.Ask("red", "GET", user + "/export");
+  REQUIRE(exported.status == 200);
+  CHECK(exported.body.find("a@x") != std::string::npos);
+  CHECK(f.Ask("red", "POST", "/v1/admin/tenants/red/erase").status == 403);
+  REQUIRE(f.Ask("red", "POST", user + "/erase").status == 200);
+  CHECK(f.Ask("red", "GET", user).status == 404);
+  REQUIRE(f.Ask("red", "POST", "/v1/admin/prune", {{"usage_days", 1}}).status == 200);
+  CHECK(f.Ask("blue", "POST", "/v1/admin/prune?tenant=red", {{"audit_days", 1}}).status == 403);
+  CHECK(f.Ask("red", "POST", "/v1/admin/encryption/rotate").status == 400);  // no master key
+  REQUIRE(f.Ask("operator", "POST", "/v1/admin/tenants/blue/erase").status == 200);
+  CHECK(json::parse(f.Ask("operator", "GET", "/v1/admin/tenants/blue").body)["status"] == "erased");
+  for (const char* tenant : {"red", "blue"}) {
+    const auto report = json::parse(
+        f.Ask("operator", "GET", std::string("/v1/admin/audit/verify?tenant=") + tenant).body);
+    CHECK(report["verified"] == true);
+    CHECK(report["data"][0]["erased"] > 0);
+  }
+}
+
 TEST_CASE("Usage is summed for whom it belongs to", "[gateway]") {
   Company f;
   auto db = store::Database::Open(f.gateway->config.database);

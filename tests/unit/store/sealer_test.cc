@@ -46,6 +46,14 @@ std::string MakeUser(Database& db, const std::string& tenant, const std::string&
   return id;
 }
 
+AuditRow ByOperator() {
+  AuditRow row;
+  row.user_id = "op";
+  row.resource_type = "user";
+  row.outcome = "ok";
+  return row;
+}
+
 // Two tenants with two users each, who have keys, bindings, secrets, usage and audit.
 struct Data {
   explicit Data(const StoreBackend& backend) : db(backend.OpenMigrated()) {
@@ -248,11 +256,11 @@ TEST_CASE("A person who is erased is in no table any more, and the sums and the 
   const StoreBackend backend(WEFT_ALL_BACKENDS);
   Data f(backend);
   Erased erased;
-  REQUIRE(In(*f.db, "red", [&](Session& s) -> absl::Status {
-            WEFT_ASSIGN_OR_RETURN(erased,
-                                  EraseData(s, {"red", f.ids["redann"]}, {.user_id = "op"}, "", 9));
-            return absl::OkStatus();
-          }).ok());
+  REQUIRE(
+      In(*f.db, "red", [&](Session& s) -> absl::Status {
+        WEFT_ASSIGN_OR_RETURN(erased, EraseData(s, {"red", f.ids["redann"]}, ByOperator(), "", 9));
+        return absl::OkStatus();
+      }).ok());
   CHECK(erased.audit_rows == 1);
   CHECK_FALSE(FindUser(*f.db, "red", "ann")->has_value());
   CHECK(FindUser(*f.db, "red", "bob")->has_value());
@@ -278,7 +286,7 @@ TEST_CASE("A tenant that is erased leaves its name, sums without people, and a c
   const StoreBackend backend(WEFT_ALL_BACKENDS);
   Data f(backend);
   REQUIRE(In(*f.db, "red", [&](Session& s) {
-            return EraseData(s, {"red"}, {.user_id = "op"}, "", 9).status();
+            return EraseData(s, {"red"}, ByOperator(), "", 9).status();
           }).ok());
   CHECK(**TenantStatus(*f.db, "red") == "erased");
   std::map<std::string, int> types;
