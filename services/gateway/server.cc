@@ -15,6 +15,7 @@
 #include "libs/http/admin_server.h"
 #include "libs/identity/key_file.h"
 #include "libs/identity/key_service.h"
+#include "libs/identity/password.h"
 #include "libs/limits/rate_limiter.h"
 #include "libs/rpc/otlp_exporter.h"
 #include "libs/telemetry/log.h"
@@ -83,7 +84,12 @@ class Server final : public GatewayServer {
     }
     keys_ = std::make_shared<identity::KeyService>(store::KeyStore::Over(database_), key_options);
     auto audit = std::make_unique<StoredAudit>(database_, config_.store.audit_key);
-    resources_ = std::make_unique<ResourceAdmin>(database_, *audit, key_options.roles);
+    resources_ = std::make_unique<ResourceAdmin>(
+        database_, *audit, key_options.roles,
+        [](std::string_view password) -> absl::StatusOr<std::string> {
+          WEFT_RETURN_IF_ERROR(identity::CheckPassword(password));
+          return identity::HashPassword(password);
+        });
     WEFT_ASSIGN_OR_RETURN(auto master_keys, MasterKeysOf(config_.store));
     secrets_ = std::make_unique<store::SecretStore>(std::move(master_keys));
     data_ = std::make_unique<DataAdmin>(database_, *audit, *secrets_);
