@@ -182,4 +182,11 @@ absl::Status ModelNotFound(std::string_view model) {
       "model_not_found");
 }
 
+absl::Status ModelStarting(std::string_view model) {
+  return WithErrorCode(
+      WithRetryAfter(Unavailable("The model `{}` is being started. Please try again.", model),
+                     std::chrono::seconds(10)),
+      kModelStarting);
+}
+
 }  // namespace weft::gateway

@@ -39,6 +39,9 @@ absl::Status MissingParam(std::string_view param);
 absl::Status UnsupportedParam(std::string_view param, std::string_view why);
 absl::Status UnknownParam(std::string_view param, bool nested);
 absl::Status ModelNotFound(std::string_view model);
+// It has no worker now, but gets one because it was asked for. The code is kModelStarting.
+absl::Status ModelStarting(std::string_view model);
+inline constexpr std::string_view kModelStarting = "model_starting";
 // Sets the `code` member. OK stays OK.
 absl::Status WithErrorCode(absl::Status status, std::string_view code);
 std::string ErrorCodeOf(const absl::Status& status);

@@ -178,6 +178,10 @@ void Bind(config::Binder& b, Config& c) {
            "max_priority of its own");
   b.Choice("prefix_cache", &c.salt_by_tenant, {{"shared", false}, {"tenant", true}},
            "who shares cached beginnings of prompts: everybody, or the keys of one tenant");
+  b.List("idle_models", &c.idle_models, 256,
+         "models whose workers may all be away because nobody asks for them: asked for one, the "
+         "gateway "
+         "answers 503 with Retry-After and counts model_starting, by which they are started");
   b.Int("max_prompt_characters", &c.limits.max_prompt_characters, 1, int64_t{1} << 30,
         "longest prompt, or messages together");
   b.Int("generate_max_prompt_characters", &c.limits.generate_max_prompt_characters, 1,

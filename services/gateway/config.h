@@ -72,6 +72,7 @@ struct Config {
 
   RequestLimits limits;
   bool salt_by_tenant = false;
+  std::vector<std::string> idle_models;
   std::chrono::milliseconds request_timeout{600'000};
   std::chrono::milliseconds drain_timeout{25'000};
   CorsSettings cors;

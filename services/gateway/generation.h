@@ -44,7 +44,8 @@ struct GenerationDeps {
   telemetry::Tracer* tracer = nullptr;
   Clock* clock = nullptr;
   std::chrono::milliseconds request_timeout{600'000};
-  bool salt_by_tenant = false;  // tenants never share cached prefixes
+  bool salt_by_tenant = false;                    // tenants never share cached prefixes
+  std::span<const std::string> idle_models = {};  // that exist also when nobody serves them
 };
 
 struct ChoiceEnd {

@@ -13,11 +13,18 @@ namespace {
 
 const telemetry::Logger kLog("gateway");
 
-absl::Status FromRequestError(const v1::RequestError& error, const GenerationRequest& request) {
+absl::Status FromRequestError(const v1::RequestError& error, const GenerationRequest& request,
+                              std::span<const std::string> idle_models) {
   auto code = static_cast<absl::StatusCode>(error.code());
   absl::Status status = MakeStatus(code, error.message());
   if (status.ok()) status = Internal("the scheduler gave an error without a code");
-  if (code == absl::StatusCode::kNotFound) status = ModelNotFound(request.submit.model());
+  if (code == absl::StatusCode::kNotFound) {
+    const std::string& model = request.submit.model();
+    if (std::find(idle_models.begin(), idle_models.end(), model) != idle_models.end()) {
+      return ModelStarting(model);
+    }
+    status = ModelNotFound(model);
+  }
   if (!error.field().empty()) status = WithField(std::move(status), error.field());
   // Clients look for this code to shorten their prompt.
   if (error.message().find("the context of model") != std::string::npos) {
@@ -121,7 +128,7 @@ void Generation::OnFinished(uint32_t index, const v1::Finished& finished) {
       finished.reason() == v1::FINISH_REASON_UNSPECIFIED ||
       finished.reason() == v1::FINISH_REASON_CANCELLED) {
     return FailLocked(finished.has_error()
-                          ? FromRequestError(finished.error(), request_)
+                          ? FromRequestError(finished.error(), request_, deps_.idle_models)
                           : Internal("the scheduler ended the request without a reason"));
   }
   BeginLocked();

@@ -21,6 +21,7 @@
 #include "libs/telemetry/log.h"
 #include "services/gateway/admission.h"
 #include "services/gateway/api.h"
+#include "services/gateway/api_error.h"
 #include "services/gateway/front.h"
 #include "services/gateway/grpc_guards.h"
 #include "services/gateway/grpc_services.h"
@@ -130,6 +131,12 @@ class Server final : public GatewayServer {
     deps->generation.clock = &Clock::Real();
     deps->generation.request_timeout = config_.request_timeout;
     deps->generation.salt_by_tenant = config_.salt_by_tenant;
+    deps->generation.idle_models = config_.idle_models;
+    // A series that begins at its first event has no increase there: what starts workers would miss
+    // it.
+    for (const std::string& model : config_.idle_models) {
+      static_cast<void>(metrics_.prediction_errors.With({model, kModelStarting}));
+    }
     deps->limits = config_.limits;
     deps->keys = key_admin_.get();
     deps->audit = audit_.get();

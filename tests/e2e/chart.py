@@ -147,6 +147,8 @@ OVERLAYS = {
         "prometheusAddress: 'http://p:9090'}}}",
     "Flagger blue-green": "gateway: {rollout: {engine: flagger, mode: blueGreen, prometheusAddress: 'http://p:9090', "
         "smokeWebhook: 'http://loadtester.test'}}",
+    "an idle model": "workers: {idle: {kvBytes: 1GiB, model: {id: rare, path: m.gguf, volume: {emptyDir: {}}}, autoscaling: {mode: keda, "
+        "scaleToZero: true, keda: {prometheusAddress: 'http://prometheus:9090'}}}}",
     "pulled models": "{workers: {pulled: {kvBytes: 1GiB, model: {path: m.gguf, pull: {source: 's3://models/q/m.gguf', sha256: [" + 64 * "a" + "], "
         "envSecret: s3, dockerConfigSecret: registry, size: 4Gi}}}}, networkPolicy: {modelDestination: [{ports: [{port: 443}]}]}}",
 }

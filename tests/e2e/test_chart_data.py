@@ -49,6 +49,8 @@ def test_urls_come_from_secrets_and_stand_in_no_configuration():
         assert "database" not in config(docs, "weft-gateway")["gateway"]
         mounts = {m["mountPath"]: m["name"] for m in container(find(docs, "Deployment", "weft-gateway"))["volumeMounts"]}
         volumes = {v["name"]: v for v in pod_spec(find(docs, "Deployment", "weft-gateway"))["volumes"]}
+        if overlay == "stores of others":
+            assert env["WEFT_GATEWAY_REDIS_CA_FILE"]["value"] == "/etc/weft-redis/ca.crt" and "/etc/weft-redis" in mounts
         # Of a Secret with more in it the gateways get the authority's certificate alone.
         assert volumes[mounts["/etc/weft-database"]]["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
 

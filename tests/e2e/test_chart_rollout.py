@@ -96,12 +96,41 @@ def test_without_an_engine_nothing_of_it_is_there():
     ("gateway: {rollout: {steps: [10, 100]}}", "/gateway/rollout/steps/1"),
     ("{keys: {existingSecret: ''}, gateway: {persistence: {enabled: true}, rollout: {engine: argo, prometheusAddress: a}}}",
      "two versions cannot share the volume"),
+    ("workers: {default: {autoscaling: {scaleToZero: true}}}", "only KEDA scales to zero"),
+    ("workers: {default: {autoscaling: {mode: keda, scaleToZero: true, keda: {prometheusAddress: a}}}}", "let one stay"),
+    ("workers: {more: {model: {path: a, volume: {emptyDir: {}}}, autoscaling: {mode: keda, scaleToZero: true, keda: {prometheusAddress: a}}}}",
+     "workers.more.model.id"),
+    ("workers: {default: {gpu: {count: 2, resource: nvidia.com/mig-1g.10gb}, config: {tensor_parallel: 2}}}", "slices cannot talk"),
+    ("workers: {default: {gpu: {count: 2, resource: gpus}}}", "/workers/default/gpu/resource"),
     ("workers: {default: {model: {pull: {source: 'ftp://a'}}}}", "/workers/default/model/pull/source"),
     ("workers: {default: {model: {pull: {sha256: [12]}}}}", "/workers/default/model/pull/sha256/0"),
     ("workers: {default: {model: {pull: {source: 'https://a/m.gguf'}}}}", "model.pull writes to it, but it is read-only"),
 ])
 def test_wrong_values_are_refused_with_their_path(extra, said):
     assert said in refusal("dev", extra=extra)
+
+
+# --- idle models and GPUs ---
+
+def test_a_pool_nobody_asks_for_has_no_pods_and_a_request_starts_it():
+    docs = render("prod", extra=OVERLAYS["an idle model"])
+    scaled = find(docs, "ScaledObject", "weft-worker-idle")["spec"]
+    assert scaled["minReplicaCount"] == 0 and scaled["maxReplicaCount"] > 0
+    queries = [t["metadata"]["query"] for t in scaled["triggers"] if t["type"] == "prometheus"]
+    # The error's code is the gateway's: tests/integration/gateway.
+    assert any('model_id="rare",error_type="model_starting"' in q for q in queries)
+    assert any('weft_tokens_total{namespace="mesh",model_name="rare"}' in q for q in queries)
+    assert config(docs, "weft-gateway")["gateway"]["idle_models"] == ["rare"]
+    assert "idle_models" not in config(render("prod"), "weft-gateway")["gateway"]
+
+
+def test_gpu_pods_have_shared_memory_for_their_ranks():
+    for workload in ("large", "small"):
+        docs = render("gpu-multi-node")
+        spec = next(pod_spec(d) for d in of_kind(docs, "Deployment", "StatefulSet") if d["metadata"]["name"] == f"weft-worker-{workload}")
+        shm = next(v for v in spec["volumes"] if v["name"] == "shm")
+        assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Gi"}
+    assert not any(v["name"] == "shm" for v in pod_spec(find(render("prod"), "Deployment", "weft-worker-default"))["volumes"])
 
 
 # --- models ---

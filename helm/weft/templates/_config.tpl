@@ -55,6 +55,22 @@ server_name: {{ .name }}
   "scanner" ""
   "scanner_on_failure" .Values.gateway.scannerOnFailure
   "drain_timeout" (printf "%vs" .Values.gateway.drainSeconds) -}}
+{{- $idle := list -}}
+{{- range $pool, $values := .Values.workers -}}
+{{- $v := include "weft.pool" (dict "root" $ "pool" $values) | fromYaml -}}
+{{- if $v.autoscaling.scaleToZero -}}
+{{- if ne $v.autoscaling.mode "keda" -}}
+{{- fail (printf "workers.%s.autoscaling.scaleToZero: only KEDA scales to zero; set autoscaling.mode: keda" $pool) -}}
+{{- end -}}
+{{- $idle = append $idle (required (printf "workers.%s.model.id: a pool that scales to zero is started by requests for this name" $pool) $v.model.id) -}}
+{{- end -}}
+{{- end -}}
+{{- if $idle -}}
+{{- if ge (len $idle) (len .Values.workers) -}}
+{{- fail "workers: with autoscaling.scaleToZero in every pool no gateway would be ready; let one stay" -}}
+{{- end -}}
+{{- $_ := set $own "idle_models" $idle -}}
+{{- end -}}
 {{- /* The URL of a server has a password: it comes by the environment, from a Secret. */ -}}
 {{- if not (include "weft.database" .) -}}
 {{- $_ := set $own "database" "/var/lib/weft/gateway.db" -}}

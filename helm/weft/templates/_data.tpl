@@ -66,6 +66,7 @@ else, known by a Secret with a URL. Where the gateways' database is, is decided 
   {{- with $.Values.redis.caSecret -}}
     {{- $volumes = append $volumes (dict "name" "redis-ca" "secret" (dict "secretName" . "defaultMode" 288 "items" (list (dict "key" "ca.crt" "path" "ca.crt")))) -}}
     {{- $mounts = append $mounts (dict "name" "redis-ca" "mountPath" "/etc/weft-redis" "readOnly" true) -}}
+    {{- $env = append $env (dict "name" "WEFT_GATEWAY_REDIS_CA_FILE" "value" "/etc/weft-redis/ca.crt") -}}
   {{- end -}}
 {{- end -}}
 {{- toYaml (dict "env" $env "mounts" $mounts "volumes" $volumes) -}}

@@ -136,6 +136,21 @@ TEST_CASE("An answer names the service tier it had, when one was asked for", "[g
   for (size_t i = 0; i + 1 < events.size(); ++i) CHECK(events[i]["service_tier"] == "default");
 }
 
+TEST_CASE("A model that idles without workers is 503 until it has some, and is counted",
+          "[gateway]") {
+  GatewayFixture f([](weft::gateway::Config& config) { config.idle_models = {"asleep"}; });
+  const std::string series =
+      R"(prediction_errors_total{error_type="model_starting",model_id="asleep"} )";
+  // Before the first request: an increase from nothing is none.
+  CHECK(f.Get("/metrics").body.find(series + "0") != std::string::npos);
+  const auto answer = f.Post("/v1/chat/completions", ChatBody("words 1", {{"model", "asleep"}}));
+  CHECK(ErrorOf(answer, 503)["code"] == "model_starting");
+  CHECK(answer.Header("Retry-After") == "10");
+  CHECK(f.Get("/metrics").body.find(series + "1") != std::string::npos);
+  CHECK(ErrorOf(f.Post("/v1/chat/completions", ChatBody("words 1", {{"model", "none"}})),
+                404)["code"] == "model_not_found");
+}
+
 TEST_CASE("Errors before the first token are statuses, after it events", "[gateway]") {
   GatewayFixture f;
   CHECK(ErrorOf(f.Post("/v1/chat/completions", ChatBody("words 1", {{"model", "none"}})),
