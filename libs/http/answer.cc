@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "libs/base/status.h"
+#include "libs/http/compress.h"
 
 namespace weft::http {
 namespace {
@@ -123,6 +124,7 @@ bool Answer::BeginLocked(Response& response, bool stream) {
 }
 
 void Answer::Send(Response response) {
+  Compress(request_, response);
   std::lock_guard lock(mutex_);
   if (!BeginLocked(response, false)) return;
   if (request_.method != "HEAD" && !HasNoBody(response.status)) {

@@ -7,6 +7,7 @@
 #include "libs/base/status.h"
 #include "libs/json/strict_json.h"
 #include "services/gateway/api_error.h"
+#include "services/gateway/docs_page.h"
 #include "services/gateway/key_routes.h"
 #include "services/gateway/model_gate.h"
 #include "services/gateway/openai_json.h"
@@ -283,6 +284,23 @@ absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const Api
                    .tag = "Health",
                    .response = "application/json"},
                   [document](const Call& call) { call.SendJson(200, *document); }}));
+  WEFT_RETURN_IF_ERROR(
+      table->Add({"GET",
+                  "/docs",
+                  Guard::Public(),
+                  false,
+                  {.operation_id = "docs",
+                   .summary = "This document as a page",
+                   .tag = "Health",
+                   .response = "text/html"},
+                  [](const Call& call) {
+                    http::Response response;
+                    response.headers.Add("Content-Type", "text/html; charset=utf-8");
+                    response.headers.Add("Content-Security-Policy", DocsPagePolicy());
+                    response.headers.Add("Referrer-Policy", "no-referrer");
+                    response.body = DocsPage();
+                    call.Send(std::move(response));
+                  }}));
   *document = OpenApiDocument(*table, deps->version);
   return absl::StatusOr<std::unique_ptr<EndpointTable>>(std::move(table));
 }

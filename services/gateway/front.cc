@@ -144,17 +144,18 @@ std::optional<http::Response> Front::Cors(const http::Request& request, RequestC
     context.headers.emplace_back("Access-Control-Allow-Origin", any ? "*" : std::string(origin));
     if (cors_.allow_credentials)
       context.headers.emplace_back("Access-Control-Allow-Credentials", "true");
-    context.headers.emplace_back(
-        "Access-Control-Expose-Headers",
-        "X-Request-Id, RateLimit, RateLimit-Policy, Retry-After, X-Weft-Scan");
+    context.headers.emplace_back("Access-Control-Expose-Headers",
+                                 "X-Request-Id, RateLimit, RateLimit-Policy, Retry-After, "
+                                 "Idempotency-Replayed, X-Weft-Scan");
   }
   if (!preflight) return std::nullopt;
   http::Response answer;
   answer.status = allowed ? 204 : 403;
   if (allowed) {
     answer.headers.Add("Access-Control-Allow-Methods", "GET, POST, DELETE");
-    answer.headers.Add("Access-Control-Allow-Headers",
-                       "Authorization, Content-Type, X-API-Key, traceparent, tracestate");
+    answer.headers.Add(
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, Idempotency-Key, X-API-Key, traceparent, tracestate");
     answer.headers.Add("Access-Control-Max-Age", std::to_string(cors_.max_age.count()));
   }
   return answer;

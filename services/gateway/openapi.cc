@@ -25,11 +25,48 @@ ordered_json Ref(std::string_view schema) {
 }
 
 ordered_json JsonContent(std::string_view schema) {
-  return {{"application/json", {{"schema", Ref(schema)}}}};
+  ordered_json media = {{"schema", Ref(schema)}};
+  const ordered_json& known = Schemas().at(std::string(schema));
+  if (known.contains("examples")) {
+    media["examples"]["example"]["value"] = known["examples"].front();
+  }
+  return {{"application/json", std::move(media)}};
 }
 
 ordered_json ErrorAnswer(std::string_view description) {
   return {{"description", description}, {"content", JsonContent("Error")}};
+}
+
+ordered_json AnswerHeaders(const Endpoint& endpoint, const std::string& status) {
+  ordered_json out;
+  const auto add = [&](std::string_view name) {
+    out[std::string(name)] = {{"$ref", "#/components/headers/" + std::string(name)}};
+  };
+  add("X-Request-Id");
+  if (endpoint.rate_limited && (status == "429" || status[0] == '2')) {
+    add("RateLimit");
+    add("RateLimit-Policy");
+  }
+  if (status == "429" || (status == "503" && !endpoint.guard.is_public())) add("Retry-After");
+  return out;
+}
+
+// What every answer may carry, said once.
+ordered_json HeaderComponents() {
+  const auto header = [](std::string_view description, std::string_view example) {
+    return ordered_json{
+        {"description", description}, {"schema", {{"type", "string"}}}, {"example", example}};
+  };
+  return {
+      {"X-Request-Id", header("names this request in the logs and traces", "req_0123456789abcdef")},
+      {"RateLimit",
+       header("what is left of the limit, and when more comes", R"("default";r=59;t=1)")},
+      {"RateLimit-Policy", header("the limit", R"("default";q=60;w=60)")},
+      {"Retry-After", header("seconds until it is worth to try again", "1")}};
+}
+
+bool IsWrite(const Endpoint& endpoint) {
+  return endpoint.method != "GET" && !endpoint.guard.is_public();
 }
 
 ordered_json Responses(const Endpoint& endpoint) {
@@ -44,8 +81,11 @@ ordered_json Responses(const Endpoint& endpoint) {
   }
   if (doc.streams) {
     good["content"]["text/event-stream"]["schema"] = {
-        {"type", "string"},
-        {"description", "with stream: true, chunks as `data:` events, then `data: [DONE]`"}};
+        {"type", "object"},
+        {"required", {"data"}},
+        {"properties", {{"data", {{"type", "string"}}}}},
+        {"description",
+         "one event; with stream: true, chunks as `data:` events, then `data: [DONE]`"}};
   }
   out[std::to_string(doc.status)] = std::move(good);
   if (!doc.request.empty() || !doc.query.empty()) {
@@ -63,6 +103,11 @@ ordered_json Responses(const Endpoint& endpoint) {
   if (endpoint.pattern.find('{') != std::string::npos || !doc.request.empty()) {
     out["404"] = ErrorAnswer("There is no such thing");
   }
+  if (IsWrite(endpoint)) {
+    if (doc.request.empty()) out["400"] = ErrorAnswer("The Idempotency-Key is none");
+    out["409"] = ErrorAnswer("The first request with this Idempotency-Key still works");
+    out["422"] = ErrorAnswer("The Idempotency-Key was used for another request");
+  }
   if (!endpoint.guard.is_public())
     out["429"] = ErrorAnswer("Too many requests; `Retry-After` says when");
   if (!endpoint.guard.is_public()) {
@@ -71,6 +116,7 @@ ordered_json Responses(const Endpoint& endpoint) {
   } else if (doc.operation_id == "ready") {
     out["503"] = {{"description", "Not ready"}, {"content", JsonContent(doc.response)}};
   }
+  for (auto& [status, answer] : out.items()) answer["headers"] = AnswerHeaders(endpoint, status);
   return out;
 }
 
@@ -98,6 +144,14 @@ ordered_json Operation(const Endpoint& endpoint) {
   ordered_json parameters = PathParameters(endpoint.pattern);
   for (const std::string& name : doc.query) {
     parameters.push_back({{"name", name}, {"in", "query"}, {"schema", {{"type", "string"}}}});
+  }
+  if (IsWrite(endpoint)) {
+    parameters.push_back({{"name", "Idempotency-Key"},
+                          {"in", "header"},
+                          {"description",
+                           "sent again with the same request it gets the first answer, and nothing "
+                           "is done twice; not for streams"},
+                          {"schema", {{"type", "string"}, {"pattern", "^[!-~]{1,255}$"}}}});
   }
   if (!parameters.empty()) out["parameters"] = std::move(parameters);
   if (!doc.request.empty())
@@ -129,6 +183,7 @@ std::string OpenApiDocument(const EndpointTable& table, std::string_view version
     out["paths"][endpoint.pattern][method] = Operation(endpoint);
   }
   out["components"]["schemas"] = Schemas();
+  out["components"]["headers"] = HeaderComponents();
   out["components"]["securitySchemes"] = {
       {"bearer", {{"type", "http"}, {"scheme", "bearer"}}},
       {"apiKey", {{"type", "apiKey"}, {"in", "header"}, {"name", "X-API-Key"}}}};

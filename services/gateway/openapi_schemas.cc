@@ -4,7 +4,8 @@ namespace weft::gateway {
 
 std::string_view OpenApiSchemas() {
   return R"json({
-"Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "object",
+"Error": {"examples": [{"error": {"message": "Missing required parameter: 'model'.", "type": "invalid_request_error", "param": "model", "code": "missing_required_parameter"}}],
+  "type": "object", "required": ["error"], "properties": {"error": {"type": "object",
   "required": ["message", "type", "param", "code"], "properties": {
     "message": {"type": "string"}, "type": {"type": "string"},
     "param": {"type": ["string", "null"], "description": "the request's member at fault"},
@@ -41,7 +42,8 @@ std::string_view OpenApiSchemas() {
   "min_tokens": {"type": ["integer", "null"], "minimum": 0},
   "ignore_eos": {"type": ["boolean", "null"]},
   "stop_token_ids": {"type": ["array", "null"], "maxItems": 64, "items": {"type": "integer", "minimum": 0}}}},
-"ChatCompletionRequest": {"type": "object", "required": ["model", "messages"],
+"ChatCompletionRequest": {"examples": [{"model": "default", "messages": [{"role": "user", "content": "Write a function that reverses a list."}], "max_tokens": 64}],
+  "type": "object", "required": ["model", "messages"],
   "allOf": [{"$ref": "#/components/schemas/Sampling"}], "properties": {
   "model": {"type": "string", "maxLength": 256},
   "messages": {"type": "array", "minItems": 1, "maxItems": 2048, "items": {"$ref": "#/components/schemas/ChatMessage"}},
@@ -50,7 +52,8 @@ std::string_view OpenApiSchemas() {
   "service_tier": {"enum": ["auto", "default", "flex", "priority", "fast", null], "description": "flex is the priority low, priority and fast are high; the answer names the one it had"},
   "logprobs": {"type": ["boolean", "null"], "default": false},
   "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20}}},
-"CompletionRequest": {"type": "object", "required": ["model"],
+"CompletionRequest": {"examples": [{"model": "default", "prompt": "def add(a, b):", "max_tokens": 16}],
+  "type": "object", "required": ["model"],
   "allOf": [{"$ref": "#/components/schemas/Sampling"}], "properties": {
   "model": {"type": "string", "maxLength": 256},
   "prompt": {"description": "null or empty: the model begins a document", "oneOf": [{"type": ["string", "null"]},
@@ -62,7 +65,8 @@ std::string_view OpenApiSchemas() {
   "logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
   "echo": {"type": ["boolean", "null"], "default": false},
   "best_of": {"type": ["integer", "null"], "minimum": 1, "description": "so many are run, and the n likeliest of each prompt are answered; not with stream"}}},
-"InfillRequest": {"type": "object", "required": ["input_prefix", "input_suffix"],
+"InfillRequest": {"examples": [{"input_prefix": "def add(a, b):\n    ", "input_suffix": "\n", "n_predict": 16}],
+  "type": "object", "required": ["input_prefix", "input_suffix"],
   "description": "other members of llama.cpp's requests are accepted without effect", "properties": {
   "input_prefix": {"type": "string"}, "input_suffix": {"type": "string"},
   "input_extra": {"type": ["array", "null"], "maxItems": 1024, "items": {"type": "object", "required": ["text"], "properties": {
@@ -122,27 +126,34 @@ std::string_view OpenApiSchemas() {
     "vocab_size": {"type": "integer"}, "memory_bytes": {"type": "integer"}}}}},
 "ModelList": {"type": "object", "required": ["object", "data"], "properties": {"object": {"const": "list"},
   "data": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}}}},
-"GenerateRequest": {"type": "object", "required": ["prompt"], "additionalProperties": false, "properties": {
+"GenerateRequest": {"examples": [{"prompt": "A function that adds two numbers", "max_tokens": 64, "language": "python"}],
+  "type": "object", "required": ["prompt"], "additionalProperties": false, "properties": {
   "prompt": {"type": "string", "minLength": 1}, "max_tokens": {"type": ["integer", "null"], "minimum": 1, "default": 256},
   "temperature": {"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": 0.7},
   "top_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1, "default": 0.9},
   "language": {"type": ["string", "null"], "maxLength": 64}, "model": {"type": ["string", "null"], "maxLength": 256},
   "seed": {"type": ["integer", "null"]}, "stop": {"$ref": "#/components/schemas/Stop"}}},
-"GenerateResponse": {"type": "object", "required": ["generated_code", "tokens_generated", "generation_time_ms", "model_version"], "properties": {
+"GenerateResponse": {"examples": [{"generated_code": "def add(a, b):\n    return a + b", "tokens_generated": 12, "generation_time_ms": 150.5, "model_version": "b179c9523d0e", "finish_reason": "stop"}],
+  "type": "object", "required": ["generated_code", "tokens_generated", "generation_time_ms", "model_version"], "properties": {
   "generated_code": {"type": "string"}, "tokens_generated": {"type": "integer"}, "generation_time_ms": {"type": "number"},
   "model_version": {"type": "string"}, "finish_reason": {"enum": ["stop", "length", "content_filter"]},
   "weft": {"$ref": "#/components/schemas/Weft"}}},
-"PredictRequest": {"type": "object", "required": ["input"], "additionalProperties": false, "properties": {
+"PredictRequest": {"examples": [{"model_id": "default", "input": "What is a list?"}],
+  "type": "object", "required": ["input"], "additionalProperties": false, "properties": {
   "model_id": {"type": ["string", "null"], "default": "default", "maxLength": 256}, "input": {"type": "string", "minLength": 1}}},
-"PredictResponse": {"type": "object", "required": ["prediction", "request_id"], "properties": {
+"PredictResponse": {"examples": [{"prediction": "A list is a sequence.", "request_id": "req_0123456789abcdef"}],
+  "type": "object", "required": ["prediction", "request_id"], "properties": {
   "prediction": {"type": "string"}, "request_id": {"type": "string"}, "weft": {"$ref": "#/components/schemas/Weft"}}},
-"Health": {"type": "object", "required": ["status", "model_loaded"], "properties": {
+"Health": {"examples": [{"status": "healthy", "model_loaded": true}],
+  "type": "object", "required": ["status", "model_loaded"], "properties": {
   "status": {"const": "healthy"}, "model_loaded": {"type": "boolean"}}},
-"Readiness": {"type": "object", "required": ["status"], "properties": {
+"Readiness": {"examples": [{"status": "ready"}],
+  "type": "object", "required": ["status"], "properties": {
   "status": {"enum": ["ready", "not_ready"]}, "detail": {"type": "string"}}},
 "ApiHealth": {"type": "object", "required": ["status", "timestamp", "version"], "properties": {
   "status": {"const": "healthy"}, "timestamp": {"type": "string", "format": "date-time"}, "version": {"type": "string"}}},
-"CreateKeyRequest": {"type": "object", "required": ["name"], "additionalProperties": false, "properties": {
+"CreateKeyRequest": {"examples": [{"name": "continuous integration", "role": "developer", "requests_per_minute": 100}],
+  "type": "object", "required": ["name"], "additionalProperties": false, "properties": {
   "name": {"type": "string", "minLength": 1, "maxLength": 100}, "tenant": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{0,100}$", "default": "default", "description": "empty: default"},
   "role": {"enum": ["admin", "developer", null], "default": "developer"},
   "requests_per_minute": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000000, "default": 60},

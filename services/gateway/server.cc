@@ -25,6 +25,7 @@
 #include "services/gateway/front.h"
 #include "services/gateway/grpc_guards.h"
 #include "services/gateway/grpc_services.h"
+#include "services/gateway/idempotency.h"
 #include "services/gateway/stored_roles.h"
 
 namespace weft::gateway {
@@ -170,7 +171,10 @@ class Server final : public GatewayServer {
     WEFT_ASSIGN_OR_RETURN(http.tls, MakeTls(config_.tls));
     tls_ =
         std::make_unique<TlsReloader>(http.tls, config_.tls.reload_interval, telemetry_.metrics());
-    WEFT_ASSIGN_OR_RETURN(http_, http::Server::Start(http, table_->router(), front_->Hooks()));
+    WEFT_ASSIGN_OR_RETURN(
+        http_,
+        http::Server::Start(http, WithIdempotency(*table_->router(), NewLocalIdempotencyStore()),
+                            front_->Hooks()));
     grpc_services_ = std::make_unique<GrpcServices>(deps, *admission_);
     rpc::ServerOptions grpc = config_.grpc;
     grpc.listen = {config_.grpc_listen};
