@@ -31,6 +31,9 @@ if(WEFT_CUDA)
                REQUIRED)
   target_link_libraries(weft_cudart INTERFACE "${WEFT_CUDART_STATIC}" Threads::Threads ${CMAKE_DL_LIBS} rt)
   add_library(weft::cudart ALIAS weft_cudart)
+  # Executables find the libraries that a bundle carries beside them (deploy/gpu/pack.sh).
+  set(CMAKE_BUILD_RPATH "$ORIGIN/../lib")
+  add_link_options(LINKER:--disable-new-dtags)
 endif()
 
 function(weft_kernel_library)

@@ -89,7 +89,9 @@ class CudaDevice final : public Device {
   }
   void DestroyEvent(EventHandle event) override { (void)cudaEventDestroy(Of(event)); }
 
+  // A step begins with it, on whatever thread: kernels go to the thread's current GPU.
   absl::Status Record(EventHandle event, StreamHandle stream) override {
+    WEFT_RETURN_IF_ERROR(Use());
     return FromCuda(cudaEventRecord(Of(event), Of(stream)), "cudaEventRecord");
   }
   absl::Status WaitFor(StreamHandle stream, EventHandle event) override {
@@ -122,6 +124,7 @@ class CudaDevice final : public Device {
   }
 
   absl::Status BeginCapture(StreamHandle stream) override {
+    WEFT_RETURN_IF_ERROR(Use());
     // Other threads may allocate meanwhile: what this one does is what counts.
     return FromCuda(cudaStreamBeginCapture(Of(stream), cudaStreamCaptureModeThreadLocal),
                     "cudaStreamBeginCapture");
@@ -132,6 +135,8 @@ class CudaDevice final : public Device {
         FromCuda(cudaStreamEndCapture(Of(stream), &own->graph), "cudaStreamEndCapture"));
     WEFT_RETURN_IF_ERROR(
         FromCuda(cudaGraphInstantiate(&own->executable, own->graph, 0), "cudaGraphInstantiate"));
+    // Its memory on the device is taken now, not at the first launch.
+    WEFT_RETURN_IF_ERROR(FromCuda(cudaGraphUpload(own->executable, Of(stream)), "cudaGraphUpload"));
     return reinterpret_cast<GraphHandle>(own.release());
   }
   absl::Status EndCaptureInto(StreamHandle stream, GraphHandle graph) override {

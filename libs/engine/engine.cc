@@ -27,6 +27,9 @@ absl::Status EngineOptions::Validate() const {
   WEFT_RETURN_IF_ERROR(CheckRange("max_waiting", max_waiting, 1, 1048576));
   WEFT_RETURN_IF_ERROR(CheckRange("max_waiting_per_key", max_waiting_per_key, 1, 1048576));
   WEFT_RETURN_IF_ERROR(CheckRange("kv_blocks", wide(kv_blocks), 0, 4194304));
+  if (!(kv_memory_fraction >= 0 && kv_memory_fraction <= 1)) {
+    return InvalidArgument("kv_memory_fraction: {} is not in [0, 1]", kv_memory_fraction);
+  }
   if (target_step.count() < 0 || target_step.count() > 60000) {
     return InvalidArgument("target_step_ms: {} is not in [0, 60000]", target_step.count());
   }
@@ -100,8 +103,12 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<ModelRunn
     // More than every sequence at full length needs would never be used.
     const int64_t most =
         int64_t{options.max_sequences} * kv::KvCache::BlocksFor(config.context_length);
-    blocks = static_cast<int64_t>(
-        std::min<uint64_t>(options.kv_bytes / block_bytes, static_cast<uint64_t>(most)));
+    uint64_t fitting = options.kv_bytes / block_bytes;
+    if (options.kv_memory_fraction > 0) {
+      WEFT_ASSIGN_OR_RETURN(fitting,
+                            model->FittingBlocks(options.kv_memory_fraction, kBlockTokens));
+    }
+    blocks = static_cast<int64_t>(std::min<uint64_t>(fitting, static_cast<uint64_t>(most)));
     if (blocks < 1) {
       return InvalidArgument("kv_bytes: {} is less than one block of {} tokens ({} bytes)",
                              options.kv_bytes, kBlockTokens, block_bytes);

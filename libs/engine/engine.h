@@ -27,6 +27,9 @@ struct EngineOptions {
   size_t max_waiting_per_key = 1024;
   uint64_t kv_bytes = 512ULL << 20;  // memory for the KV cache; used where kv_blocks is 0
   int32_t kv_blocks = 0;             // [0, 4194304]
+  // Where it is not 0: the KV cache gets what weights and steps leave of this part of a device's
+  // memory, in place of kv_bytes. [0, 1]
+  double kv_memory_fraction = 0;
   bool prefix_cache = true;
   // A step with prefill should take about this long: chunks are cut by measured speed, so that
   // running sequences keep getting tokens. 0 = only the token budget counts.

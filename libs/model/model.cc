@@ -115,6 +115,7 @@ struct Model::State {
   std::unique_ptr<RankLink> link;  // one rank of several
   std::unique_ptr<Transformer> transformer;
   bool graphs = true;
+  bool weights_bf16 = false;
   std::unique_ptr<ModelSteps> steps;  // on a device, with its pages
 
   KvShape shape;
@@ -139,6 +140,7 @@ struct Model::State {
     return static_cast<size_t>(max_sequences) * MostEdits(config.context_length, config.vocab);
   }
   absl::Status MakeSteps();
+  absl::Status PlanSteps();
   // Memory for pages and steps; where the pages begin.
   absl::StatusOr<uint8_t*> TakePages(uint64_t bytes);
 };
@@ -214,6 +216,7 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(ModelSource source,
   if (gpu) {
     state->device = options.device;
     state->graphs = options.graphs;
+    state->weights_bf16 = options.weights_bf16;
     state->max_rows = options.max_step_rows;
     state->max_sequences = options.max_step_sequences;
     state->device_reserve_bytes = options.device_reserve_bytes;
@@ -290,7 +293,20 @@ absl::Status Model::State::MakeSteps() {
                         .vocab = config.vocab,
                         .most_edits = MostEdits(config.context_length, config.vocab),
                         .edits_of_step = edits_of_step()});
-  return graphs ? steps->Record() : absl::OkStatus();
+  if (!graphs) return absl::OkStatus();
+  // The spare page is read before anything is written to it.
+  Device& memory = device->device();
+  WEFT_ASSIGN_OR_RETURN(const Stream stream, MakeStream(memory));
+  for (const KvLayer& layer : cache) {
+    for (const auto& [pages, page] :
+         {std::pair{layer.k, shape.k_page()}, std::pair{layer.v, shape.v_page()}}) {
+      const auto bytes = static_cast<uint64_t>(page.bytes());
+      auto* spare = static_cast<uint8_t*>(pages) + bytes * static_cast<uint64_t>(kv_blocks);
+      WEFT_RETURN_IF_ERROR(memory.FillAsync(spare, 0, bytes, stream.get()));
+    }
+  }
+  WEFT_RETURN_IF_ERROR(memory.Synchronize(stream.get()));
+  return steps->Record();
 }
 
 absl::StatusOr<uint8_t*> Model::State::TakePages(uint64_t bytes) {
@@ -298,6 +314,13 @@ absl::StatusOr<uint8_t*> Model::State::TakePages(uint64_t bytes) {
     WEFT_RETURN_IF_ERROR(kv_pages.Allocate(bytes));
     return kv_pages.data();
   }
+  WEFT_RETURN_IF_ERROR(PlanSteps());
+  const DeviceArena::Slice pages = device->step_memory().Plan("KV pages", bytes);
+  WEFT_RETURN_IF_ERROR(device->TakeSteps(device_reserve_bytes));
+  return device->step_memory().At(pages);
+}
+
+absl::Status Model::State::PlanSteps() {
   WEFT_RETURN_IF_ERROR(device->PlanSteps({.rows = max_rows,
                                           .sequences = max_sequences,
                                           .context_tokens = config.context_length,
@@ -307,9 +330,33 @@ absl::StatusOr<uint8_t*> Model::State::TakePages(uint64_t bytes) {
                                           .angles = transformer->angles(),
                                           .edits = edits_of_step()}));
   transformer->Plan(max_rows, std::min(kLogitRows, max_rows));
-  const DeviceArena::Slice pages = device->step_memory().Plan("KV pages", bytes);
-  WEFT_RETURN_IF_ERROR(device->TakeSteps(device_reserve_bytes));
-  return device->step_memory().At(pages);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int32_t> Model::FittingBlocks(double part, int32_t block_tokens) {
+  State& s = *state_;
+  if (s.device == nullptr) return ModelRunner::FittingBlocks(part, block_tokens);
+  s.shape.block_tokens = block_tokens;
+  WEFT_RETURN_IF_ERROR(s.PlanSteps());
+  const uint64_t steps = s.device->step_memory().bytes() + DeviceArena::kAlignment;
+  Device& device = s.device->device();
+  WEFT_ASSIGN_OR_RETURN(const uint64_t free, device.FreeBytes());
+  const uint64_t total = device.info().memory_bytes;
+  const uint64_t used = total - std::min(total, free);
+  const auto allowed = static_cast<uint64_t>(part * static_cast<double>(total));
+  uint64_t room =
+      std::min(allowed - std::min(allowed, used), free - std::min(free, s.device_reserve_bytes));
+  room -= std::min(room, steps);
+  const uint64_t page = KvBytesPerBlock(block_tokens);
+  const uint64_t pages = room / page;
+  if (pages < 2) {  // one of them is the spare
+    return ResourceExhausted(
+        "{}: of {} bytes {} are used, {} are to stay free and steps need {}: kv_memory_fraction {} "
+        "leaves no page of {} bytes",
+        device.info().name, total, used, s.device_reserve_bytes, steps, part, page);
+  }
+  const auto most = static_cast<uint64_t>(std::numeric_limits<int32_t>::max() / block_tokens);
+  return static_cast<int32_t>(std::min(pages - 1, most));
 }
 
 absl::Status Model::State::LoadOnDevice(const WeightSource& source) {
@@ -319,7 +366,8 @@ absl::Status Model::State::LoadOnDevice(const WeightSource& source) {
                                          .hidden = config.hidden,
                                          .experts = config.moe.experts,
                                          .expert_groups = config.moe.groups,
-                                         .latent = config.mla.kv_lora}));
+                                         .latent = config.mla.kv_lora,
+                                         .weights_bf16 = weights_bf16}));
   device->PlanWeights();
   WEFT_RETURN_IF_ERROR(
       LoadWeights({source.tensors, nullptr, nullptr}, config, *table, context).status());
@@ -461,7 +509,8 @@ std::string Model::quantization() const { return std::string(Name(state_->weight
 
 std::string Model::numerics_class() const {
   // Threads, batch and instruction set leave no trace in the bits, so they are not part of it.
-  return fmt::format("{}-r{}/w-{}/a-{}/kv-{}/{}", state_->table->name, kKernelRevision,
+  const std::string_view mode = state_->device == nullptr ? "" : state_->device->numerics_name();
+  return fmt::format("{}{}-r{}/w-{}/a-{}/kv-{}/{}", state_->table->name, mode, kKernelRevision,
                      quantization(), ActivationType(*state_->table), Name(state_->shape.type),
                      weights_sha256().substr(0, 16));
 }
@@ -483,6 +532,12 @@ uint64_t Model::parameter_count() const {
     count += elements;
   }
   return count;
+}
+
+double Model::load_bytes_per_second() const {
+  if (state_->device == nullptr) return 0;
+  const LoadRate rate = state_->device->load_rate();
+  return rate.seconds > 0 ? static_cast<double>(rate.bytes) / rate.seconds : 0;
 }
 
 int32_t Model::threads() const { return state_->team->threads(); }

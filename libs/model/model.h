@@ -65,6 +65,8 @@ struct ModelOptions {
   int32_t max_step_sequences = 64;
   // kGpu: decode steps are recorded once and then replayed as graphs.
   bool graphs = true;
+  // kGpu: converts all matrices to bf16, also those in blocks that a kernel reads.
+  bool weights_bf16 = false;
   uint64_t device_reserve_bytes = 0;
   // One rank of several (parallel_model.h); null: the whole model. Outlives the model, which then
   // answers for its own part.
@@ -89,6 +91,7 @@ class Model final : public ModelRunner {
   const ModelConfig& config() const override;
   absl::Status AllocateKv(int32_t blocks, int32_t block_tokens) override;
   uint64_t KvBytesPerBlock(int32_t block_tokens) const override;
+  absl::StatusOr<int32_t> FittingBlocks(double part, int32_t block_tokens) override;
   absl::Status Forward(const StepBatch& batch, std::span<float> logits) override;
   DeviceSteps* device_steps() override;
   absl::Status health() const override;
@@ -113,6 +116,8 @@ class Model final : public ModelRunner {
   };
   const RepackStatus& repack_status() const;
 
+  // On a device: what copying the weights took.
+  double load_bytes_per_second() const;
   // Elements of all tensors.
   uint64_t parameter_count() const;
   int32_t threads() const;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <span>
@@ -28,6 +29,10 @@ class ModelRunner {
 
   // Bytes of K and V, all layers, that one page takes. Thread safe.
   virtual uint64_t KvBytesPerBlock(int32_t block_tokens) const = 0;
+
+  // The most pages for which AllocateKv succeeds when weights, steps and pages may take `part` of a
+  // device's memory together; kFailedPrecondition where there is no device.
+  virtual absl::StatusOr<int32_t> FittingBlocks(double part, int32_t block_tokens);
 
   // Computes one step; blocks until it is done. Writes each row's K and V to its slot, then
   // `logits` [count(wants_logits), vocab] in row order. The bits of a row depend only on the tokens

@@ -46,6 +46,29 @@ void ModelSteps::Pad(const StepBatch& batch, const StepChoices& choices, int32_t
 }
 
 absl::Status ModelSteps::Record() {
+  // Every kernel once as it is: what a driver loads at the first use it cannot load while it
+  // records, and a kernel that fails does so before there are requests.
+  const auto once = [&](int32_t rows, int32_t context_tokens) -> absl::Status {
+    Pad({}, {}, 0);
+    AddPadding(rows, context_tokens);
+    WEFT_RETURN_IF_ERROR(p_.transformer->Launch(padded_, padding(), /*padded=*/true, p_.cache,
+                                                *p_.shape, *p_.progress));
+    return p_.device->CollectStep().status();
+  };
+  int32_t last = 0;
+  bool merged = false;
+  const bool loads = !p_.device->device().info().emulated;  // the emulator loads nothing
+  for (const GraphShape& shape : p_.device->graph_shapes()) {
+    if (!loads) break;
+    if (std::exchange(last, shape.rows) == shape.rows) {
+      // The first shape of more than one chunk.
+      if (shape.rows > 1 || merged) continue;
+      merged = true;
+      WEFT_RETURN_IF_ERROR(once(1, std::min(shape.context_tokens, p_.context_tokens)));
+    } else {
+      WEFT_RETURN_IF_ERROR(once(shape.rows, 1));
+    }
+  }
   for (const GraphShape& shape : p_.device->graph_shapes()) {
     Pad({}, {}, 0);
     AddPadding(shape.rows, std::min(shape.context_tokens, p_.context_tokens));

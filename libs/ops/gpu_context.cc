@@ -5,18 +5,23 @@
 #include <utility>
 
 #include "libs/base/status.h"
+#include "libs/device/cpu_features.h"
 #include "libs/ops/embed_gpu.h"
 #include "libs/ops/expert_gpu.h"
 #include "libs/ops/gpu_status.h"
 #include "libs/ops/gpu_table.h"
 #include "libs/ops/latent_gpu.h"
 #include "libs/ops/norm_gpu.h"
+#include "libs/ops/random_gpu.h"
 
 namespace weft {
 namespace {
 
 // Of one copy of weights.
 constexpr uint64_t kLaneBytes = uint64_t{32} << 20;
+// Threads that fill it, and what each takes at a time.
+constexpr int kFillers = 8;
+constexpr uint64_t kPiece = uint64_t{1} << 20;
 
 // The values of a matrix, rounded to bf16.
 std::vector<uint16_t> ToBf16(const Weight& raw) {
@@ -113,6 +118,7 @@ absl::Status GpuContext::SetShape(const OpDeviceShape& shape) {
                          shape.expert_groups, device_->info().name, gpu::kMostExperts,
                          gpu::kMostExpertGroups);
   }
+  weights_bf16_ = shape.weights_bf16;
   attention_.heads = shape.heads;
   attention_.kv_heads = kv.kv_heads;
   attention_.head_dim = shape.latent > 0 ? shape.latent : kv.head_dim;
@@ -127,6 +133,10 @@ void GpuContext::PlanWeights() { planning_ = true; }
 absl::Status GpuContext::TakeWeights(uint64_t reserve) {
   WEFT_RETURN_IF_ERROR(weights_.Commit(reserve));
   planning_ = false;
+  load_begin_ = std::chrono::steady_clock::now();
+  // One thread copies slower than the bus takes it.
+  fillers_ = std::make_unique<ThreadTeam>(
+      ThreadTeam::Options{.threads = std::min(kFillers, AvailableCpus())});
   for (Lane& lane : lanes_) {
     WEFT_ASSIGN_OR_RETURN(lane.stream, MakeStream(*device_));
     WEFT_ASSIGN_OR_RETURN(lane.pinned, MakePinnedBuffer(*device_, std::min(largest_, kLaneBytes)));
@@ -139,6 +149,10 @@ absl::Status GpuContext::FinishWeights() {
     WEFT_RETURN_IF_ERROR(device_->Synchronize(lane.stream.get()));
     lane = Lane();
   }
+  fillers_ = nullptr;
+  WEFT_RETURN_IF_ERROR(device_->Synchronize(stream_.get()));
+  rate_.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - load_begin_).count();
   return absl::OkStatus();
 }
 
@@ -150,10 +164,16 @@ absl::Status GpuContext::Upload(const void* from, uint64_t bytes, DeviceArena::S
     lane_ = (lane_ + 1) % lanes_.size();
     const uint64_t part = std::min(kLaneBytes, bytes - done);
     WEFT_RETURN_IF_ERROR(device_->Synchronize(lane.stream.get()));
-    std::memcpy(lane.pinned.get(), static_cast<const uint8_t*>(from) + done, part);
+    fillers_->ParallelFor(
+        static_cast<int64_t>((part + kPiece - 1) / kPiece), [&](int64_t piece, int) {
+          const uint64_t at = static_cast<uint64_t>(piece) * kPiece;
+          std::memcpy(static_cast<uint8_t*>(lane.pinned.get()) + at,
+                      static_cast<const uint8_t*>(from) + done + at, std::min(kPiece, part - at));
+        });
     WEFT_RETURN_IF_ERROR(device_->CopyAsync(target + done, lane.pinned.get(), part,
                                             CopyKind::kToDevice, lane.stream.get()));
   }
+  rate_.bytes += bytes;
   return absl::OkStatus();
 }
 
@@ -181,7 +201,7 @@ absl::StatusOr<Weight> GpuContext::KeepBf16(const Weight& raw, std::string_view 
 absl::StatusOr<Weight> GpuContext::KeepMatrix(const Weight& raw, bool (*supported)(DType),
                                               std::string_view name) {
   Weight out = raw;
-  if (!supported(raw.type)) out.type = DType::kBF16;
+  if (weights_bf16_ || !supported(raw.type)) out.type = DType::kBF16;
   out.owner = nullptr;
   std::optional<std::vector<float>> scales;
   if (out.type == DType::kF8E4M3) {
@@ -202,6 +222,15 @@ absl::StatusOr<Weight> GpuContext::KeepMatrix(const Weight& raw, bool (*supporte
   const auto found = matrices_.find(key);
   if (found == matrices_.end()) return Internal("tensor {}: it has moved while loading", name);
   Matrix& matrix = found->second;
+  if (made_up_ && !std::exchange(matrix.copied, true)) {
+    if (!gpu::CanMakeUp(out.type)) return Unimplemented("made-up weights of {}", Name(out.type));
+    WEFT_RETURN_IF_ERROR(gpu::ToStatus(gpu::FillRandom(out.type,
+                                                       {.to = weights_.At(matrix.slice),
+                                                        .bytes = bytes,
+                                                        .seed = ++*made_up_ << 32,
+                                                        .deviation = 0.02f},
+                                                       stream_.get())));
+  }
   if (!std::exchange(matrix.copied, true)) {
     const std::vector<uint16_t> rounded =
         out.type == raw.type ? std::vector<uint16_t>() : ToBf16(raw);

@@ -11,6 +11,7 @@
 #include <absl/status/statusor.h>
 
 #include <array>
+#include <chrono>
 #include <deque>
 #include <map>
 #include <memory>
@@ -24,6 +25,7 @@
 
 #include "libs/device/device.h"
 #include "libs/device/device_arena.h"
+#include "libs/device/thread_team.h"
 #include "libs/ops/attention_gpu.h"
 #include "libs/ops/gpu_launch.h"
 #include "libs/ops/matmul_tiled_gpu.h"
@@ -39,6 +41,9 @@ class GpuContext final : public OpDevice {
 
   const OpTable& table() const override;
   Device& device() override { return *device_; }
+  std::string_view numerics_name() const override {
+    return numerics_ == gpu::Numerics::kExact ? "" : "-fast";
+  }
   absl::Status SetShape(const OpDeviceShape& shape) override;
   void PlanWeights() override;
   absl::Status TakeWeights(uint64_t reserve) override;
@@ -47,6 +52,7 @@ class GpuContext final : public OpDevice {
   absl::StatusOr<Weight> KeepTable(const Weight& raw, std::string_view name) override;
   absl::StatusOr<Weight> KeepBf16(const Weight& raw, std::string_view name) override;
   uint64_t weight_bytes() const override { return weights_.bytes(); }
+  LoadRate load_rate() const override { return rate_; }
   absl::Status PlanSteps(const StepLimits& limits) override;
   DeviceArena& step_memory() override { return *steps_; }
   absl::Status TakeSteps(uint64_t reserve) override;
@@ -63,6 +69,10 @@ class GpuContext final : public OpDevice {
   absl::Status EndRecording() override;
   int32_t PaddedRows(int32_t rows) const override;
   bool replays() const override { return graph_ != nullptr; }
+
+  // Matrices that are loaded from now on are not copied but made up (random_gpu.h): nothing reads
+  // what the source has at their addresses.
+  void MakeUpWeights(uint64_t seed) { made_up_ = seed; }
 
   // --- For the table ---
 
@@ -149,6 +159,11 @@ class GpuContext final : public OpDevice {
 
   DeviceArena weights_;
   bool planning_ = true;
+  bool weights_bf16_ = false;
+  std::optional<uint64_t> made_up_;
+  std::unique_ptr<ThreadTeam> fillers_;  // while weights are copied
+  LoadRate rate_;
+  std::chrono::steady_clock::time_point load_begin_;
   std::vector<DeviceArena::Slice> vectors_;  // in the order of the weights
   size_t next_vector_ = 0;
   std::map<MatrixKey, Matrix> matrices_;

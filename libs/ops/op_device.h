@@ -33,6 +33,13 @@ struct OpDeviceShape {
   int32_t experts = 0;  // 0: none
   int32_t expert_groups = 1;
   int32_t latent = 0;  // above 0: pages hold latents of so many elements and rotating ones
+  bool weights_bf16 = false;  // all matrices are converted, whatever a kernel could read
+};
+
+// What loading took, from the first byte to the last on the device.
+struct LoadRate {
+  uint64_t bytes = 0;
+  double seconds = 0;
 };
 
 // The largest step.
@@ -93,6 +100,8 @@ class OpDevice {
 
   virtual const OpTable& table() const = 0;
   virtual Device& device() = 0;
+  // Of its products: part of the numerics class, after the table's name.
+  virtual std::string_view numerics_name() const = 0;
 
   // kUnimplemented when the table has no kernel for it.
   virtual absl::Status SetShape(const OpDeviceShape& shape) = 0;
@@ -109,6 +118,7 @@ class OpDevice {
   // A matrix, in bf16 whatever its type is.
   virtual absl::StatusOr<Weight> KeepBf16(const Weight& raw, std::string_view name) = 0;
   virtual uint64_t weight_bytes() const = 0;
+  virtual LoadRate load_rate() const = 0;
 
   // Begins a plan of step_memory() with what the device itself needs; what was there is lost.
   virtual absl::Status PlanSteps(const StepLimits& limits) = 0;

@@ -29,12 +29,12 @@ absl::StatusOr<int32_t> Ordinal(std::string_view name) {
 }
 
 #ifdef WEFT_CUDA
-absl::StatusOr<std::shared_ptr<OpDevice>> OpenCuda(int32_t ordinal) {
+absl::StatusOr<std::shared_ptr<OpDevice>> OpenCuda(int32_t ordinal, gpu::Numerics numerics) {
   WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, OpenCudaDevice(ordinal));
-  return GpuContext::Create(std::move(device));
+  return GpuContext::Create(std::move(device), numerics);
 }
 #else
-absl::StatusOr<std::shared_ptr<OpDevice>> OpenCuda(int32_t) {
+absl::StatusOr<std::shared_ptr<OpDevice>> OpenCuda(int32_t, gpu::Numerics) {
   return Unavailable("this build has no CUDA engine (./weft build --cuda makes one)");
 }
 #endif
@@ -43,10 +43,11 @@ absl::StatusOr<std::shared_ptr<OpDevice>> OpenCuda(int32_t) {
 
 absl::Status CheckDeviceName(std::string_view name) { return Ordinal(name).status(); }
 
-absl::StatusOr<std::shared_ptr<OpDevice>> OpenOpDevice(std::string_view name) {
+absl::StatusOr<std::shared_ptr<OpDevice>> OpenOpDevice(std::string_view name,
+                                                       gpu::Numerics numerics) {
   WEFT_ASSIGN_OR_RETURN(const int32_t ordinal, Ordinal(name));
   if (ordinal < 0) return std::shared_ptr<OpDevice>();
-  auto device = OpenCuda(ordinal);
+  auto device = OpenCuda(ordinal, numerics);
   if (device.ok() || !absl::IsUnavailable(device.status())) return device;
   return Unavailable("device {}: {}. Looked for the driver: {}", name, Message(device.status()),
                      DescribeGpuDriver());

@@ -182,6 +182,42 @@ TEST_CASE("A model or a cache that does not fit the device is refused with its l
   REQUIRE(small->AllocateKv(2, 64).ok());
 }
 
+TEST_CASE("The KV cache gets what weights, steps and the reserve leave of a part of the memory",
+          "[gpu][model]") {
+  const auto file = GgufFile::FromBytes(Tiny(DType::kQ4_1).Bytes()).value();
+  ModelOptions options = OnGpu();
+  options.device = test::MakeOpDevice(uint64_t{64} << 20);
+  options.device_reserve_bytes = 4 << 20;
+  Device& device = options.device->device();
+  if (!device.info().emulated) return;  // a driver rounds up, and others use its memory too
+  const auto model = test::LoadModel(file, options);
+  const auto fits = [&](double part) { return model->FittingBlocks(part, 64); };
+  const int32_t half = fits(0.5).value();
+  // More would be beyond the part, not beyond the memory.
+  REQUIRE(model->AllocateKv(half, 64).ok());
+  const uint64_t used = device.info().memory_bytes - device.FreeBytes().value();
+  CHECK(used <= device.info().memory_bytes / 2);
+  CHECK(used > device.info().memory_bytes / 2 - 2 * model->KvBytesPerBlock(64));
+  // The whole memory but for the reserve: one page more does not fit.
+  const int32_t all = fits(1.0).value();
+  CHECK(all > half);
+  REQUIRE(model->AllocateKv(all, 64).ok());
+  CHECK(device.FreeBytes().value() >= options.device_reserve_bytes);
+  CHECK(absl::IsResourceExhausted(model->AllocateKv(all + 2, 64)));
+  CHECK_THAT(ToString(fits(1e-4).status()), ContainsSubstring("kv_memory_fraction"));
+  CHECK(model->load_bytes_per_second() > 0);
+}
+
+TEST_CASE("All matrices are bf16 where that is asked for", "[gpu][model]") {
+  const auto file = GgufFile::FromBytes(Tiny(DType::kQ8_0).Bytes()).value();
+  ModelOptions options = OnGpu();
+  options.weights_bf16 = true;
+  const auto wide = test::LoadModel(file, options);
+  const auto blocks = test::LoadModel(file, OnGpu());
+  CHECK(wide->memory_bytes() > blocks->memory_bytes());
+  CHECK(RelativeError(MixedSteps(*wide), MixedSteps(*blocks)) < 0.015);
+}
+
 TEST_CASE("A step beyond the limits that memory was planned for is refused", "[gpu][model]") {
   const auto gpu =
       test::LoadModel(GgufFile::FromBytes(Tiny(DType::kQ4_1).Bytes()).value(), OnGpu());
