@@ -67,7 +67,10 @@ absl::Status ParseHost(std::string_view host, Endpoint& out) {
   }
   if (out.host.empty()) return InvalidArgument("the host is missing");
   for (const char c : out.host) {
-    if (static_cast<unsigned char>(c) <= ' ') return InvalidArgument("the host has a space");
+    const bool name = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '.' || c == '-' || c == '_';
+    const bool in_brackets = host.front() == '[' && (c == ':' || c == '%');
+    if (!name && !in_brackets) return InvalidArgument("the host has characters of no host");
   }
   if (!port) return absl::OkStatus();
   WEFT_ASSIGN_OR_RETURN(out.port, Number<uint16_t>(*port, 65535, "port"));

@@ -85,10 +85,11 @@ absl::Status AddUsage(Database& database, const std::vector<UsageRecord>& record
       if (inserted.changed == 0) continue;  // it was there
       DaySum& sum = days[{r.tenant, UsageDay(r.at_us), r.project, r.user_id, r.key_id, r.model}];
       ++sum.requests;
+      sum.cost += r.cost_micros;
+      if (r.cached) continue;  // nothing was computed for it
       sum.prompt += r.prompt_tokens;
       sum.cached += r.cached_prompt_tokens;
       sum.completion += r.completion_tokens;
-      sum.cost += r.cost_micros;
     }
     for (const auto& [key, sum] : days) {
       WEFT_RETURN_IF_ERROR(AddToDay(session, key, sum));

@@ -28,7 +28,7 @@ struct UsageRecord {
   int64_t cached_prompt_tokens = 0;
   int64_t completion_tokens = 0;
   int64_t cost_micros = 0;  // millionths of the currency's unit
-  bool cached = false;      // answered out of the response cache
+  bool cached = false;      // answered out of the response cache: sums count the request alone
   int64_t duration_ms = 0;
   int64_t at_us = 0;  // Unix microseconds: which day it belongs to (UTC)
 };

@@ -76,16 +76,11 @@ Admission::Pass Admission::Check(const identity::Guard& guard, bool rate_limited
   }
   pass.principal = std::move(*principal);
   if (!rate_limited) return pass;
-  const limits::Limit limit{.requests = pass.principal->requests_per_minute};
-  const limits::Decision decision = limiter_.Take(pass.principal->key_id, limit);
-  pass.limited = {"default", limit, decision};
-  if (!decision.allowed) {
-    metrics_.rate_limited.Increment();
-    // The text is fixed by requirement 000.
-    pass.status = WithRetryAfter(
-        WithErrorCode(ResourceExhausted("Rate limit exceeded"), "rate_limit_exceeded"),
-        decision.retry_after);
-  }
+  TrafficGuard::Pass limits = traffic_.CheckCall(
+      {.principal = pass.principal.get(), .address = credentials.remote_address});
+  pass.headers = std::move(limits.headers);
+  pass.status = std::move(limits.status);
+  if (absl::IsResourceExhausted(pass.status)) metrics_.rate_limited.Increment();
   return pass;
 }
 

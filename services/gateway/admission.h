@@ -4,12 +4,16 @@
 #include <absl/status/statusor.h>
 
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "libs/identity/authenticator.h"
 #include "libs/limits/rate_limiter.h"
 #include "services/gateway/auth_guard.h"
 #include "services/gateway/metrics.h"
+#include "services/gateway/traffic_guard.h"
 
 namespace weft::gateway {
 
@@ -21,11 +25,11 @@ absl::Status StoreTrouble(std::string_view what, const absl::Status& status);
 // Thread safe. The parts must outlive it.
 class Admission {
  public:
-  Admission(identity::Authenticator& authenticator, AuthGuard& guard, limits::RateLimiter& limiter,
+  Admission(identity::Authenticator& authenticator, AuthGuard& guard, TrafficGuard& traffic,
             Metrics& metrics)
-      : authenticator_(authenticator), guard_(guard), limiter_(limiter), metrics_(metrics) {}
+      : authenticator_(authenticator), guard_(guard), traffic_(traffic), metrics_(metrics) {}
 
-  // A limit that was looked at: the key's, or the address's for credentials that are not good.
+  // The limit of an address on credentials that are not good.
   struct Limited {
     std::string_view policy;
     limits::Limit limit;
@@ -34,9 +38,11 @@ class Admission {
   struct Pass {
     identity::PrincipalPtr principal;  // nullptr on public routes
     std::optional<Limited> limited;    // also set when the limit refused
+    HeaderList headers;                // of the principal's own limits
     absl::Status status;
   };
-  // Public routes do not look at credentials at all.
+  // Public routes do not look at credentials at all. `rate_limited` false: whoever handles it takes
+  // the limits of it, with all that they need to know.
   Pass Check(const identity::Guard& guard, bool rate_limited,
              const identity::Credentials& credentials);
 
@@ -46,7 +52,7 @@ class Admission {
 
   identity::Authenticator& authenticator_;
   AuthGuard& guard_;
-  limits::RateLimiter& limiter_;
+  TrafficGuard& traffic_;
   Metrics& metrics_;
 };
 

@@ -14,6 +14,7 @@
 #include "services/gateway/openai_sink.h"
 #include "services/gateway/data_routes.h"
 #include "services/gateway/resource_routes.h"
+#include "services/gateway/traffic_routes.h"
 
 namespace weft::gateway {
 namespace {
@@ -51,30 +52,58 @@ void Generate(const DepsPtr& deps, const Call& call, ParseFn parse) {
       !status.ok()) {
     return call.Fail(status);
   }
-  auto abandoned = std::make_shared<std::atomic<bool>>(false);
-  std::unique_ptr<GenerationSink> sink;
-  switch (request->kind) {
-    case ApiKind::kGenerate:
-      sink = NewGenerateSink(call);
-      break;
-    case ApiKind::kPredict:
-      sink = NewPredictSink(call);
-      break;
-    default:
-      sink = NewOpenAiSink(call, *request, UnixSeconds(deps->generation.clock->Wall()), abandoned);
+  auto admitted = deps->traffic->Admit(
+      {.principal = call.context().principal.get(), .address = call.request().remote_address},
+      *request, call.context().request_id, call.request().route);
+  for (auto& header : admitted.headers) call.context().headers.push_back(std::move(header));
+  if (!admitted.status.ok()) {
+    deps->generation.metrics->rate_limited.Increment();
+    http::Response refusal = ErrorResponse(ToApiError(admitted.status));
+    // Requirement 000's shape beside ours.
+    if (request->kind == ApiKind::kGenerate && refusal.status == 429) {
+      refusal.body.insert(1, R"("detail":"Rate limit exceeded",)");
+    }
+    return call.Send(std::move(refusal));
   }
-  auto generation =
-      Generation::Create(deps->generation, std::move(*request), call.context().request_id,
-                         call.context().principal, call.context().span.context(), std::move(sink));
-  deps->active->Add(generation, abandoned);
-  generation->Start();
+  AnswerCache::Start start;
+  start.deps = &deps->generation;
+  start.request = std::move(*request);
+  start.request_id = call.context().request_id;
+  start.principal = call.context().principal;
+  start.parent = call.context().span.context();
+  start.account = std::move(admitted.account);
+  start.abandoned = std::make_shared<std::atomic<bool>>(false);
+  start.directives = ParseCacheDirectives(call.request().headers.Get("Cache-Control"),
+                                          call.request().headers.Get("X-Weft-Cache"));
+  start.make_sink = [&, abandoned = start.abandoned](const GenerationRequest& what,
+                                                     std::string_view state, int64_t age) {
+    auto& headers = call.context().headers;
+    headers.emplace_back("X-Weft-Cache", state);
+    if (age >= 0) headers.emplace_back("Age", std::to_string(age));
+    switch (what.kind) {
+      case ApiKind::kGenerate:
+        return NewGenerateSink(call);
+      case ApiKind::kPredict:
+        return NewPredictSink(call);
+      default:
+        return NewOpenAiSink(call, what, UnixSeconds(deps->generation.clock->Wall()), abandoned);
+    }
+  };
+  const auto abandoned = start.abandoned;
+  const AnswerCache::Started started = deps->cache->Begin(std::move(start));
+  if (!started.status.ok()) {
+    return call.Send(ServerError(504, "not_cached", "The answer is not in the cache."));
+  }
+  if (started.generation) {
+    deps->active->Add(started.generation, started.shared ? nullptr : abandoned);
+    started.generation->Start();
+  }
+  if (!started.cancel) return;
   // After Start: a client that is gone already then cancels what was begun. Nothing strong is held
   // here: the sink holds the exchange, and the generation's owners hold the generation.
-  call.exchange().OnClose([weak = std::weak_ptr(generation),
+  call.exchange().OnClose([cancel = started.cancel,
                            exchange = std::weak_ptr(call.shared())](http::CloseReason reason) {
-    auto alive = weak.lock();
-    if (!alive) return;
-    alive->Cancel(http::CloseReasonName(reason));
+    cancel(http::CloseReasonName(reason));
     // Whoever only half-closed the connection still gets a word.
     if (auto open = exchange.lock()) {
       Call(open).Fail(Cancelled("The client closed the connection; the request was cancelled."));
@@ -82,6 +111,7 @@ void Generate(const DepsPtr& deps, const Call& call, ParseFn parse) {
   });
 }
 
+// Their limits are taken by Generate: they are of tokens and models too.
 absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
   const auto handler = [deps](ParseFn parse) {
     return [deps, parse](const Call& call) { Generate(deps, call, parse); };
@@ -90,7 +120,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
       table.Add({"POST",
                  "/v1/chat/completions",
                  Permission::kModelsUse,
-                 true,
+                 false,
                  {.operation_id = "createChatCompletion",
                   .summary = "Answers chat messages",
                   .description = "Compatible with OpenAI's API, whole or as a stream.",
@@ -103,7 +133,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
       table.Add({"POST",
                  "/v1/completions",
                  Permission::kModelsUse,
-                 true,
+                 false,
                  {.operation_id = "createCompletion",
                   .summary = "Continues a prompt",
                   .description = "Compatible with OpenAI's API, whole or as a stream.",
@@ -116,7 +146,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
       table.Add({"POST",
                  "/infill",
                  Permission::kModelsUse,
-                 true,
+                 false,
                  {.operation_id = "infill",
                   .summary = "Writes what belongs between a prefix and a suffix",
                   .description = "As llama.cpp's server and its editor plug-ins speak it, whole or "
@@ -129,7 +159,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
   WEFT_RETURN_IF_ERROR(table.Add({"POST",
                                   "/generate",
                                   Permission::kModelsUse,
-                                  true,
+                                  false,
                                   {.operation_id = "generate",
                                    .summary = "Generates code from a description",
                                    .tag = "Code generation",
@@ -139,7 +169,7 @@ absl::Status AddGeneration(const DepsPtr& deps, EndpointTable& table) {
   return table.Add({"POST",
                     "/predict",
                     Permission::kModelsUse,
-                    true,
+                    false,
                     {.operation_id = "predict",
                      .summary = "Asks a model for one deterministic answer",
                      .tag = "Models",
@@ -273,6 +303,7 @@ absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const Api
   WEFT_RETURN_IF_ERROR(AddResourceRoutes(deps, *table));
   WEFT_RETURN_IF_ERROR(AddAuditRoutes(deps, *table));
   WEFT_RETURN_IF_ERROR(AddDataRoutes(deps, *table));
+  WEFT_RETURN_IF_ERROR(AddTrafficRoutes(deps, *table));
   auto document = std::make_shared<std::string>();
   WEFT_RETURN_IF_ERROR(
       table->Add({"GET",

@@ -13,10 +13,12 @@
 #include "services/gateway/active_requests.h"
 #include "services/gateway/data_admin.h"
 #include "services/gateway/edge.h"
+#include "services/gateway/answer_cache.h"
 #include "services/gateway/endpoint.h"
 #include "services/gateway/generation.h"
 #include "services/gateway/key_admin.h"
 #include "services/gateway/resource_admin.h"
+#include "services/gateway/traffic_guard.h"
 
 namespace weft::gateway {
 
@@ -30,6 +32,8 @@ struct ApiDeps {
   identity::AuditSink* audit = nullptr;
   const Edge* edge = nullptr;
   ActiveRequests* active = nullptr;
+  TrafficGuard* traffic = nullptr;
+  AnswerCache* cache = nullptr;
   ThreadPool* blocking = nullptr;  // for what writes to the disk
   std::function<std::string()> metrics_text;
   std::function<bool(std::string* why)> ready;

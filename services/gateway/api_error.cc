@@ -84,7 +84,10 @@ ApiError ToApiError(const absl::Status& status) {
     case 429:
       error.type = "requests";
       if (error.code.empty()) error.code = "rate_limit_exceeded";
-      if (!error.retry_after) error.retry_after = std::chrono::seconds(1);
+      // Waiting does not help a request that is larger than its limit.
+      if (!error.retry_after && error.code != "request_too_large") {
+        error.retry_after = std::chrono::seconds(1);
+      }
       break;
     case 499:
       error.code = "request_cancelled";

@@ -168,6 +168,9 @@ void Bind(config::Binder& b, Config& c) {
             });
   b.Section("identity", "Who may come in, and as what.",
             [&](config::Binder& inner) { Bind(inner, c.identity); });
+  Bind(b, c.traffic);
+  b.Section("cache", "The response cache (docs/cache.md).",
+            [&](config::Binder& inner) { Bind(inner, c.cache); });
   b.Text("default_model", &c.limits.default_model,
          "model of /generate and /predict when none is named; empty = the first one loaded");
   b.Int("max_choices", &c.limits.max_choices, 1, 128, "largest n of one request");
@@ -232,6 +235,17 @@ absl::StatusOr<scan::Policy> Config::ScanPolicy() const {
   return policy;
 }
 
+std::string Config::ScanPolicyText() const {
+  std::string out = fmt::format("{} {} {} {} {}", scanner.empty() ? 0 : 1,
+                                static_cast<int>(prompt_policy), static_cast<int>(output_policy),
+                                static_cast<int>(code_policy), scan.fail_open ? 1 : 0);
+  for (const PolicyRuleConfig& rule : policy_rules) {
+    out += fmt::format("|{}:{}:{}:{}:{}:{}", rule.kind, rule.category, rule.min_severity, rule.type,
+                       rule.rule, static_cast<int>(rule.action));
+  }
+  return out;
+}
+
 absl::Status Config::Validate() const {
   for (const auto& [key, text] :
        {std::pair("gateway.listen", &listen), std::pair("gateway.grpc_listen", &grpc_listen),
@@ -249,6 +263,7 @@ absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(scanner_tls.Validate(false), "gateway.scanner_tls"));
   WEFT_RETURN_IF_ERROR(ScanPolicy().status());
   WEFT_RETURN_IF_ERROR(identity.Validate());
+  WEFT_RETURN_IF_ERROR(traffic.Validate());
   return cors.Validate();
 }
 

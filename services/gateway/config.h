@@ -14,11 +14,13 @@
 #include "libs/rpc/server.h"
 #include "services/gateway/auth_guard.h"
 #include "services/gateway/edge.h"
+#include "services/gateway/cache_config.h"
 #include "services/gateway/front.h"
 #include "services/gateway/generation.h"
 #include "services/gateway/identity_config.h"
 #include "services/gateway/store_config.h"
 #include "services/gateway/tls_config.h"
+#include "services/gateway/traffic.h"
 
 namespace weft::config {
 class Binder;
@@ -69,6 +71,8 @@ struct Config {
   uint32_t admin_requests_per_minute = 1000;
   AuthGuardOptions failed_auth;
   IdentityConfig identity;
+  TrafficConfig traffic;
+  CacheConfig cache;
 
   RequestLimits limits;
   bool salt_by_tenant = false;
@@ -81,6 +85,8 @@ struct Config {
   absl::Status Validate() const;
   std::vector<std::string> Schedulers() const;
   absl::StatusOr<scan::Policy> ScanPolicy() const;
+  // All that decides what becomes of a finding, as text: for what must not outlive a change of it.
+  std::string ScanPolicyText() const;
 };
 
 void Bind(config::Binder& binder, Config& config);

@@ -110,12 +110,8 @@ std::optional<http::Response> Front::Filter(http::Request& request,
     const auto& [policy, limit, decision] = *pass.limited;
     context->headers.emplace_back("RateLimit-Policy", limits::RateLimitPolicyHeader(limit, policy));
     context->headers.emplace_back("RateLimit", limits::RateLimitHeader(decision, policy));
-    if (pass.principal) {  // OpenAI's names, for the key's own limit
-      context->headers.emplace_back("x-ratelimit-limit-requests", std::to_string(decision.limit));
-      context->headers.emplace_back("x-ratelimit-remaining-requests",
-                                    std::to_string(decision.remaining));
-    }
   }
+  for (auto& header : pass.headers) context->headers.push_back(std::move(header));
   if (pass.principal) {
     context->principal = pass.principal;
     context->span.Set(semantic::kTenant, pass.principal->tenant);

@@ -23,14 +23,17 @@ std::shared_ptr<Generation> Generation::Create(const GenerationDeps& deps,
                                                GenerationRequest request, std::string request_id,
                                                identity::PrincipalPtr principal,
                                                const telemetry::SpanContext& parent,
-                                               std::unique_ptr<GenerationSink> sink) {
+                                               std::unique_ptr<GenerationSink> sink,
+                                               std::shared_ptr<Account> account) {
   return std::shared_ptr<Generation>(new Generation(deps, std::move(request), std::move(request_id),
-                                                    std::move(principal), parent, std::move(sink)));
+                                                    std::move(principal), parent, std::move(sink),
+                                                    std::move(account)));
 }
 
 Generation::Generation(const GenerationDeps& deps, GenerationRequest request,
                        std::string request_id, identity::PrincipalPtr principal,
-                       const telemetry::SpanContext& parent, std::unique_ptr<GenerationSink> sink)
+                       const telemetry::SpanContext& parent, std::unique_ptr<GenerationSink> sink,
+                       std::shared_ptr<Account> account)
     : deps_(deps),
       request_(std::move(request)),
       request_id_(std::move(request_id)),
@@ -40,7 +43,8 @@ Generation::Generation(const GenerationDeps& deps, GenerationRequest request,
       output_kind_(request_.kind == ApiKind::kGenerate || request_.kind == ApiKind::kInfill
                        ? scan::TextKind::kCode
                        : scan::TextKind::kOutput),
-      sink_(std::move(sink)) {
+      sink_(std::move(sink)),
+      account_(std::move(account)) {
   deps_.metrics->active_requests.Add(1);
   if (request_.prompt_truncated) deps_.metrics->prompts_truncated.Increment();
 }
@@ -97,6 +101,7 @@ void Generation::SubmitLocked() {
 void Generation::FailLocked(const absl::Status& status) {
   if (std::exchange(over_, true)) return;
   for (auto& choice : choices_) ReleaseLocked(*choice);
+  CloseAccountLocked("error");
   sink_->OnFailed(status);
   SettleLocked("error", status);
 }
@@ -111,6 +116,7 @@ void Generation::Cancel(std::string_view reason) {
   if (std::exchange(over_, true)) return;
   for (auto& choice : choices_) ReleaseLocked(*choice);
   deps_.metrics->cancelled.With({reason}).Increment();
+  CloseAccountLocked("cancelled");
   SettleLocked("cancelled", Cancelled("{}", reason));
 }
 
@@ -154,6 +160,25 @@ Totals Generation::TotalsLocked() const {
   totals.prompt_sanitized = prompt_cleanings_ > 0;
   totals.duration = deps_.clock->Now() - arrived_;
   return totals;
+}
+
+void Generation::TellProgressLocked() {
+  if (!account_) return;
+  const v1::Usage usage = TotalsLocked().usage;
+  account_->Progress({.prompt = usage.prompt_tokens(),
+                      .cached_prompt = usage.cached_prompt_tokens(),
+                      .completion = usage.completion_tokens()});
+}
+
+void Generation::CloseAccountLocked(std::string_view outcome) {
+  if (!account_) return;
+  const Totals totals = TotalsLocked();
+  account_->Finish({.tokens = {.prompt = totals.usage.prompt_tokens(),
+                               .cached_prompt = totals.usage.cached_prompt_tokens(),
+                               .completion = totals.usage.completion_tokens()},
+                    .outcome = outcome,
+                    .model_version = totals.model_version,
+                    .duration = totals.duration});
 }
 
 void Generation::CountFindings(scan::TextKind kind, std::span<const scan::Finding> findings) {

@@ -21,6 +21,7 @@
 #include "libs/identity/principal.h"
 #include "libs/scan/policy.h"
 #include "libs/telemetry/tracer.h"
+#include "services/gateway/account.h"
 #include "services/gateway/generation_request.h"
 #include "services/gateway/metrics.h"
 #include "services/gateway/output_gate.h"
@@ -98,7 +99,8 @@ class Generation final : public std::enable_shared_from_this<Generation> {
                                             std::string request_id,
                                             identity::PrincipalPtr principal,
                                             const telemetry::SpanContext& parent,
-                                            std::unique_ptr<GenerationSink> sink);
+                                            std::unique_ptr<GenerationSink> sink,
+                                            std::shared_ptr<Account> account);
   ~Generation();
 
   // Call once.
@@ -119,7 +121,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
 
   Generation(const GenerationDeps& deps, GenerationRequest request, std::string request_id,
              identity::PrincipalPtr principal, const telemetry::SpanContext& parent,
-             std::unique_ptr<GenerationSink> sink);
+             std::unique_ptr<GenerationSink> sink, std::shared_ptr<Account> account);
 
   void ScanPrompt();
   void OnPromptScanned(absl::StatusOr<std::vector<scan::Finding>> findings);
@@ -147,6 +149,9 @@ class Generation final : public std::enable_shared_from_this<Generation> {
   void FailLocked(const absl::Status& status);
   void SettleLocked(std::string_view outcome, const absl::Status& status);
   Totals TotalsLocked() const;
+  void TellProgressLocked();
+  // Before the answer ends: what was used must be known by then.
+  void CloseAccountLocked(std::string_view outcome);
   void CountFindings(scan::TextKind kind, std::span<const scan::Finding> findings);
 
   const GenerationDeps deps_;
@@ -159,6 +164,7 @@ class Generation final : public std::enable_shared_from_this<Generation> {
 
   std::mutex mutex_;
   std::unique_ptr<GenerationSink> sink_;
+  const std::shared_ptr<Account> account_;  // nullptr: nobody counts
   telemetry::Span scan_span_;
   telemetry::Span schedule_span_;
   bool begun_ = false;

@@ -66,6 +66,7 @@ void Generation::OnAccepted(uint32_t index, const v1::Accepted& accepted) {
   model_version_ = accepted.model_version();
   choices_[index]->prompt_tokens = static_cast<uint32_t>(accepted.prompt_ids_size());
   choices_[index]->prompt_truncated = accepted.truncated();
+  TellProgressLocked();
   BeginLocked();
   if (request_.submit.want_prompt_text()) sink_->OnPromptText(index, accepted.prompt_text());
 }
@@ -89,6 +90,7 @@ void Generation::OnDelta(uint32_t index, const Delta& delta) {
   if (over_ || choice.over) return;
   BeginLocked();
   choice.tokens += static_cast<uint32_t>(delta.token_ids.size());
+  TellProgressLocked();
   if (!delta.text.empty() && !std::exchange(first_text_, true)) {
     deps_.metrics->time_to_first_token.With({request_.submit.model()})
         .Observe(Seconds(deps_.clock->Now() - arrived_));
@@ -225,6 +227,7 @@ void Generation::EndChoiceLocked(Choice& choice, v1::FinishReason reason) {
   sink_->OnChoiceEnd(end);
   if (--open_choices_ > 0) return;
   over_ = true;
+  CloseAccountLocked(ReasonName(choices_[0]->reason));
   sink_->OnDone(TotalsLocked());
   SettleLocked(ReasonName(choices_[0]->reason), absl::OkStatus());
 }

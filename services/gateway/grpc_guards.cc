@@ -32,6 +32,8 @@ constexpr std::array kGuards = {
     GrpcGuard{"weft.v1.AdminService/EraseData", Permission::kDataErase},
     GrpcGuard{"weft.v1.AdminService/PruneData", Permission::kDataErase},
     GrpcGuard{"weft.v1.AdminService/RotateKeys", Permission::kSettingsWrite},
+    GrpcGuard{"weft.v1.CacheService/InvalidateCache", Permission::kCacheClear},
+    GrpcGuard{"weft.v1.CacheService/GetCacheStats", Permission::kCacheRead},
 };
 
 }  // namespace

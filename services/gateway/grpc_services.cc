@@ -16,13 +16,17 @@
 #include "services/gateway/key_routes.h"
 #include "services/gateway/model_gate.h"
 #include "services/gateway/resource_calls.h"
+#include "services/gateway/traffic_routes.h"
 #include "weft/v1/admin.grpc.pb.h"
+#include "weft/v1/cache.grpc.pb.h"
 #include "weft/v1/inference.grpc.pb.h"
 
 namespace weft::gateway {
 namespace {
 
 using DepsPtr = std::shared_ptr<const ApiDeps>;
+
+constexpr std::string_view kGenerateMethod = "weft.v1.InferenceService/Generate";
 
 // One admitted call: who, and the server span.
 struct Entry {
@@ -50,8 +54,19 @@ grpc::Status Outward(grpc::CallbackServerContext& context, const absl::Status& s
   return rpc::ToGrpcStatus(out);
 }
 
+// Trailing metadata, whose names are in lower case.
+void AddHeaders(grpc::CallbackServerContext& context, const HeaderList& headers) {
+  for (const auto& [name, value] : headers) {
+    std::string key = name;
+    for (char& c : key) {
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    }
+    context.AddTrailingMetadata(key, value);
+  }
+}
+
 Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission& admission,
-            std::string_view method) {
+            std::string_view method, bool rate_limited = true) {
   Entry entry;
   const GrpcGuard* guard = FindGrpcGuard(method);
   if (guard == nullptr) {  // CheckGrpcGuards lets no such server start
@@ -81,12 +96,13 @@ Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission
   credentials.method = "GRPC";
   credentials.target = method;
   credentials.remote_address = entry.address;
-  Admission::Pass pass = admission.Check(guard->guard, true, credentials);
+  Admission::Pass pass = admission.Check(guard->guard, rate_limited, credentials);
   if (pass.limited) {
     const auto& [policy, limit, decision] = *pass.limited;
     context.AddTrailingMetadata("ratelimit-policy", limits::RateLimitPolicyHeader(limit, policy));
     context.AddTrailingMetadata("ratelimit", limits::RateLimitHeader(decision, policy));
   }
+  AddHeaders(context, pass.headers);
   entry.principal = std::move(pass.principal);
   entry.status = std::move(pass.status);
   if (!entry.status.ok()) entry.span.SetStatus(entry.status);
@@ -124,27 +140,27 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   }
 
   void OnWriteDone(bool ok) override {
-    std::shared_ptr<Generation> cancel;
+    CancelFn cancel;
     {
       std::lock_guard lock(mutex_);
       writing_ = false;
       if (!ok) {
         queue_.clear();
-        cancel = generation_.lock();
+        cancel = cancel_;
       }
       PumpLocked();
     }
-    if (cancel) cancel->Cancel("client_gone");
+    if (cancel) cancel("client_gone");
   }
   void OnCancel() override {
-    std::shared_ptr<Generation> cancel;
+    CancelFn cancel;
     {
       std::lock_guard lock(mutex_);
-      cancel = generation_.lock();
+      cancel = cancel_;
       queue_.clear();
       FinishLocked(Cancelled("The client cancelled the request."));
     }
-    if (cancel) cancel->Cancel("client_gone");
+    if (cancel) cancel("client_gone");
   }
   void OnDone() override {
     std::shared_ptr<GenerateReactor> self;
@@ -155,6 +171,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
 
  private:
   static constexpr size_t kMaxQueuedBytes = 4 << 20;
+  using CancelFn = std::function<void(std::string_view reason)>;
 
   void FinishLocked(const absl::Status& status) {
     if (std::exchange(finishing_, true)) return;
@@ -190,7 +207,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   bool finished_ = false;
   bool overflow_ = false;
   absl::Status status_;
-  std::weak_ptr<Generation> generation_;
+  CancelFn cancel_;  // of what runs; holds nothing strong
   std::shared_ptr<GenerateReactor> self_;
 };
 
@@ -260,21 +277,49 @@ void GenerateReactor::Begin(Entry entry, const v1::GenerateRequest& request) {
       !status.ok()) {
     return End(status);
   }
+  auto admitted =
+      deps_->traffic->Admit({.principal = entry.principal.get(), .address = entry.address}, *parsed,
+                            entry.request_id, kGenerateMethod);
+  AddHeaders(*context_, admitted.headers);
+  if (!admitted.status.ok()) {
+    deps_->generation.metrics->rate_limited.Increment();
+    return End(admitted.status);
+  }
   const telemetry::SpanContext parent = entry.span.context();
-  auto abandoned = std::make_shared<std::atomic<bool>>(false);
-  auto sink = std::make_unique<GrpcSink>(shared_from_this(), entry.request_id,
-                                         parsed->submit.model(), abandoned);
-  auto generation = Generation::Create(deps_->generation, std::move(*parsed), entry.request_id,
-                                       entry.principal, parent, std::move(sink));
+  AnswerCache::Start start;
+  start.deps = &deps_->generation;
+  start.request = std::move(*parsed);
+  start.request_id = entry.request_id;
+  start.principal = entry.principal;
+  start.parent = parent;
+  start.account = std::move(admitted.account);
+  start.abandoned = std::make_shared<std::atomic<bool>>(false);
+  start.directives = ParseCacheDirectives(rpc::Metadata(*context_, "cache-control"),
+                                          rpc::Metadata(*context_, "x-weft-cache"));
+  const auto abandoned = start.abandoned;
+  start.make_sink = [&](const GenerationRequest& what, std::string_view state, int64_t age) {
+    HeaderList headers = {{"x-weft-cache", std::string(state)}};
+    if (age >= 0) headers.emplace_back("age", std::to_string(age));
+    AddHeaders(*context_, headers);
+    return std::make_unique<GrpcSink>(shared_from_this(), entry.request_id, what.submit.model(),
+                                      abandoned);
+  };
   {
     std::lock_guard lock(mutex_);
     span_ = std::move(entry.span);
-    generation_ = generation;
   }
-  deps_->active->Add(generation, abandoned);
-  generation->Start();
+  AnswerCache::Started started = deps_->cache->Begin(std::move(start));
+  if (!started.status.ok()) return End(NotFound("The answer is not in the cache."));
+  if (started.generation) {
+    deps_->active->Add(started.generation, started.shared ? nullptr : abandoned);
+  }
+  {
+    std::lock_guard lock(mutex_);
+    cancel_ = started.cancel;
+  }
+  if (started.generation) started.generation->Start();
   // The client may have cancelled before there was something to cancel.
-  if (context_->IsCancelled()) generation->Cancel("client_gone");
+  if (started.cancel && context_->IsCancelled()) started.cancel("client_gone");
 }
 
 }  // namespace
@@ -286,8 +331,8 @@ class GrpcServices::Inference final : public v1::InferenceService::CallbackServi
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override {
     auto reactor = std::make_shared<GenerateReactor>(context, deps_);
-    reactor->Begin(Enter(*context, *deps_, admission_, "weft.v1.InferenceService/Generate"),
-                   *request);
+    // Its limits are of tokens and models too: Begin takes them.
+    reactor->Begin(Enter(*context, *deps_, admission_, kGenerateMethod, false), *request);
     return reactor.get();
   }
 
@@ -463,14 +508,71 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
   Admission& admission_;
 };
 
+class GrpcServices::Cache final : public v1::CacheService::CallbackService {
+ public:
+  Cache(DepsPtr deps, Admission& admission) : deps_(std::move(deps)), admission_(admission) {}
+
+  grpc::ServerUnaryReactor* InvalidateCache(grpc::CallbackServerContext* context,
+                                            const v1::InvalidateCacheRequest* request,
+                                            v1::InvalidateCacheResponse* response) override {
+    auto* reactor = context->DefaultReactor();
+    Entry entry = Enter(*context, *deps_, admission_, "weft.v1.CacheService/InvalidateCache");
+    cache::KeyPattern pattern{request->tenant(), request->model(), request->pattern()};
+    if (entry.status.ok()) entry.status = CheckPattern(pattern, request->all());
+    if (!entry.status.ok()) {
+      reactor->Finish(Outward(*context, entry.status));
+      return reactor;
+    }
+    // Redis is asked, page by page: not on gRPC's threads.
+    const bool queued =
+        deps_->blocking->TrySubmit([context, reactor, response, deps = deps_,
+                                    pattern = std::move(pattern), actor = entry.actor()] {
+          const auto gone = Invalidate(*deps, actor, pattern);
+          if (gone.ok()) response->set_invalidated(*gone);
+          reactor->Finish(Outward(*context, gone.status()));
+        });
+    if (!queued) {
+      reactor->Finish(
+          Outward(*context, WithRetryAfter(ResourceExhausted("Too many administrative requests."),
+                                           std::chrono::seconds(1))));
+    }
+    return reactor;
+  }
+
+  grpc::ServerUnaryReactor* GetCacheStats(grpc::CallbackServerContext* context,
+                                          const v1::GetCacheStatsRequest*,
+                                          v1::GetCacheStatsResponse* response) override {
+    auto* reactor = context->DefaultReactor();
+    Entry entry = Enter(*context, *deps_, admission_, "weft.v1.CacheService/GetCacheStats");
+    if (entry.status.ok() && deps_->cache->store() != nullptr) {
+      const cache::ResponseCache::Stats stats = deps_->cache->store()->stats();
+      const AnswerCache::Counts counts = deps_->cache->counts();
+      response->set_entries(stats.entries);
+      response->set_bytes(stats.bytes);
+      response->set_evictions(stats.evictions);
+      response->set_hits(counts.hits);
+      response->set_misses(counts.misses);
+      response->set_coalesced(counts.coalesced);
+    }
+    reactor->Finish(Outward(*context, entry.status));
+    return reactor;
+  }
+
+ private:
+  const DepsPtr deps_;
+  Admission& admission_;
+};
+
 GrpcServices::GrpcServices(std::shared_ptr<const ApiDeps> deps, Admission& admission)
     : inference_(std::make_unique<Inference>(deps, admission)),
-      admin_(std::make_unique<Admin>(deps, admission)) {}
+      admin_(std::make_unique<Admin>(deps, admission)),
+      cache_(std::make_unique<Cache>(deps, admission)) {}
 GrpcServices::~GrpcServices() = default;
 
 std::vector<rpc::ServiceEntry> GrpcServices::entries() {
   return {{inference_.get(), v1::InferenceService::service_full_name()},
-          {admin_.get(), v1::AdminService::service_full_name()}};
+          {admin_.get(), v1::AdminService::service_full_name()},
+          {cache_.get(), v1::CacheService::service_full_name()}};
 }
 
 }  // namespace weft::gateway

@@ -21,8 +21,10 @@ class GrpcServices {
  private:
   class Inference;
   class Admin;
+  class Cache;
   std::unique_ptr<Inference> inference_;
   std::unique_ptr<Admin> admin_;
+  std::unique_ptr<Cache> cache_;
 };
 
 }  // namespace weft::gateway

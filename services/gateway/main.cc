@@ -1,10 +1,22 @@
+#include <cstdio>
+
+#include "libs/base/status.h"
 #include "libs/config/cli.h"
+#include "libs/config/schema.h"
 #include "libs/http/probe.h"
 #include "services/gateway/server.h"
 
 int main(int argc, char** argv) {
   weft::gateway::Config config;
   weft::telemetry::Config telemetry;
+  const auto environment = weft::config::ProcessEnvironment();
+  absl::Status status = weft::gateway::ApplyDocumentedEnvironment(environment, config.traffic.redis,
+                                                                  config.traffic.limits);
+  status.Update(weft::gateway::ApplyDocumentedEnvironment(environment, config.cache));
+  if (!status.ok()) {
+    std::fprintf(stderr, "weft-gateway: %s\n", std::string(weft::Message(status)).c_str());
+    return 2;
+  }
   return weft::config::ServiceMain(
       argc, argv,
       {

@@ -169,7 +169,17 @@ std::string_view OpenApiSchemas() {
 "KeyList": {"type": "object", "required": ["object", "data"], "properties": {"object": {"const": "list"},
   "data": {"type": "array", "items": {"$ref": "#/components/schemas/Key"}}}},
 "RevokedKey": {"type": "object", "required": ["id", "revoked"], "properties": {
-  "object": {"const": "api_key"}, "id": {"type": "string"}, "revoked": {"const": true}}}
+  "object": {"const": "api_key"}, "id": {"type": "string"}, "revoked": {"const": true}}},
+"Cache": {"type": "object", "required": ["object", "enabled"], "properties": {
+  "object": {"const": "cache"}, "enabled": {"type": "boolean"}, "entries": {"type": "integer", "minimum": 0},
+  "bytes": {"type": "integer", "minimum": 0}, "evictions": {"type": "integer", "minimum": 0},
+  "hits": {"type": "integer", "minimum": 0}, "misses": {"type": "integer", "minimum": 0},
+  "coalesced": {"type": "integer", "minimum": 0}}},
+"InvalidateCacheRequest": {"type": "object", "additionalProperties": false, "properties": {
+  "tenant": {"type": "string", "maxLength": 100}, "model": {"type": "string", "maxLength": 256},
+  "pattern": {"type": "string", "maxLength": 1024}, "all": {"type": "boolean"}}},
+"InvalidatedCache": {"type": "object", "required": ["object", "invalidated"], "properties": {
+  "object": {"const": "cache.invalidation"}, "invalidated": {"type": "integer", "minimum": 0}}}
 })json";
 }
 

@@ -16,7 +16,6 @@
 #include "libs/identity/key_file.h"
 #include "libs/identity/key_service.h"
 #include "libs/identity/password.h"
-#include "libs/limits/rate_limiter.h"
 #include "libs/rpc/otlp_exporter.h"
 #include "libs/telemetry/log.h"
 #include "services/gateway/admission.h"
@@ -27,6 +26,7 @@
 #include "services/gateway/grpc_services.h"
 #include "services/gateway/idempotency.h"
 #include "services/gateway/stored_roles.h"
+#include "services/gateway/usage_store.h"
 
 namespace weft::gateway {
 namespace {
@@ -84,6 +84,7 @@ class Server final : public GatewayServer {
       kLog.Info("read the keys file",
                 {{"file", config_.keys_file}, {"keys", key_options.declared.size()}});
     }
+    usage_store_ = std::make_shared<DatabaseUsageStore>(database_);
     keys_ = std::make_shared<identity::KeyService>(store::KeyStore::Over(database_), key_options);
     auto audit = std::make_unique<StoredAudit>(database_, config_.store.audit_key);
     resources_ = std::make_unique<ResourceAdmin>(
@@ -101,9 +102,10 @@ class Server final : public GatewayServer {
     // Other schemes (JWT, signatures) join the chain here.
     authenticator_ = std::make_unique<identity::AuthenticatorChain>(
         std::vector<std::shared_ptr<identity::Authenticator>>{keys_});
-    limiter_ = limits::NewLocalRateLimiter();
+    WEFT_ASSIGN_OR_RETURN(traffic_,
+                          Traffic::Make(config_.traffic, telemetry_.metrics(), usage_store_));
     guard_ = std::make_unique<AuthGuard>(config_.failed_auth);
-    admission_ = std::make_unique<Admission>(*authenticator_, *guard_, *limiter_, metrics_);
+    admission_ = std::make_unique<Admission>(*authenticator_, *guard_, traffic_->guard(), metrics_);
 
     SchedulerClientOptions scheduler;
     scheduler.gateway_id = "gateway-" + NewRequestId();
@@ -144,6 +146,12 @@ class Server final : public GatewayServer {
     deps->resources = resources_.get();
     deps->data = data_.get();
     deps->active = &active_;
+    deps->traffic = &traffic_->guard();
+    WEFT_ASSIGN_OR_RETURN(cache_, AnswerCache::Create({.config = config_.cache,
+                                                       .policy = config_.ScanPolicyText(),
+                                                       .secret = config_.key_pepper},
+                                                      traffic_->redis(), telemetry_.metrics()));
+    deps->cache = cache_.get();
     deps->blocking = &blocking_;
     deps->metrics_text = [this] { return telemetry_.metrics().Expose(); };
     deps->ready = [this](std::string* why) { return ready(why); };
@@ -289,6 +297,7 @@ class Server final : public GatewayServer {
       scheduler_->Tick();
       active_.Tick();
       if (tls_) tls_->Tick();
+      cache_->Tick();
       if (std::chrono::steady_clock::now() - second >= std::chrono::seconds(1)) {
         second += std::chrono::seconds(1);
         front_->TickSecond();
@@ -325,6 +334,7 @@ class Server final : public GatewayServer {
   ActiveRequests active_;
   ThreadPool blocking_{"gateway-store", 1, 256};
   std::shared_ptr<store::Database> database_;
+  std::shared_ptr<DatabaseUsageStore> usage_store_;
   std::shared_ptr<identity::KeyService> keys_;
   std::unique_ptr<identity::AuditSink> audit_;
   std::unique_ptr<KeyAdmin> key_admin_;
@@ -332,7 +342,8 @@ class Server final : public GatewayServer {
   std::unique_ptr<store::SecretStore> secrets_;
   std::unique_ptr<DataAdmin> data_;
   std::unique_ptr<identity::AuthenticatorChain> authenticator_;
-  std::unique_ptr<limits::RateLimiter> limiter_;
+  std::unique_ptr<Traffic> traffic_;    // before what holds generations: they settle with it
+  std::unique_ptr<AnswerCache> cache_;  // before what holds generations, as traffic_
   std::unique_ptr<AuthGuard> guard_;
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<SchedulerClient> scheduler_;

@@ -81,7 +81,11 @@ class Mesh:
             "gateway": {"listen": local(self.ports["rest"]),
                         "grpc_listen": local(self.ports["grpc"]),
                         "admin_listen": local(self.admin_ports["gateway"]),
-                        "admin_requests_per_minute": 1_000_000},
+                        "admin_requests_per_minute": 1_000_000,
+                        # Of all requests together: tests make many.
+                        "limits": {"global": {"requests_per_minute": 0, "concurrent": 0}},
+                        "cache": {"enabled": False},  # the same again is to be made again
+                        "usage": {"folder": str(self.home / "usage")}},
             "scheduler": {"admin_listen": local(self.admin_ports["scheduler"])},
             "worker": {"admin_listen": local(self.admin_ports["worker"])},
             "scanner": {"admin_listen": local(self.admin_ports["scanner"])},

@@ -54,6 +54,7 @@ server_name: {{ .name }}
   "scheduler" (join "," $schedulers)
   "scanner" ""
   "scanner_on_failure" .Values.gateway.scannerOnFailure
+  "usage" (dict "folder" "/var/lib/weft/usage")
   "drain_timeout" (printf "%vs" .Values.gateway.drainSeconds) -}}
 {{- $idle := list -}}
 {{- range $pool, $values := .Values.workers -}}

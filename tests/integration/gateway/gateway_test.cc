@@ -255,7 +255,7 @@ TEST_CASE("A key's rate limit ends in 429 with the time to come back", "[gateway
     const auto answer = f.Get("/v1/models", header);
     REQUIRE(answer.status == 200);
     CHECK(answer.Header("RateLimit").find("r=" + std::to_string(2 - i)) != std::string::npos);
-    CHECK(answer.Header("RateLimit-Policy") == "\"default\";q=3;w=60");
+    CHECK(answer.Header("RateLimit-Policy") == "\"key-requests\";q=3;w=60");
   }
   const auto limited = f.Post("/generate", {{"prompt", "x"}}, header);
   CHECK(ErrorOf(limited, 429)["code"] == "rate_limit_exceeded");

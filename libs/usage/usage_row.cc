@@ -1,0 +1,86 @@
+#include "libs/usage/usage_row.h"
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "libs/base/status.h"
+
+namespace weft::usage {
+
+using nlohmann::json;
+
+std::string ToJson(const UsageRow& row) {
+  json out = {{"id", row.id}, {"created_at_us", row.created_at_us}};
+  const auto text = [&](const char* name, const std::string& value) {
+    if (!value.empty()) out[name] = value;
+  };
+  text("tenant", row.tenant);
+  text("project", row.project);
+  text("user", row.user);
+  text("key_id", row.key_id);
+  text("model", row.model);
+  text("model_version", row.model_version);
+  text("endpoint", row.endpoint);
+  text("outcome", row.outcome);
+  out["prompt_tokens"] = row.prompt_tokens;
+  out["cached_prompt_tokens"] = row.cached_prompt_tokens;
+  out["completion_tokens"] = row.completion_tokens;
+  out["cost_micros"] = row.cost_micros;
+  out["duration_ms"] = row.duration_ms;
+  if (row.cached) out["cached"] = true;
+  return out.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+absl::StatusOr<UsageRow> FromJson(std::string_view line) {
+  const json in = json::parse(line, nullptr, false);
+  if (!in.is_object()) return InvalidArgument("a usage row is a JSON object");
+  UsageRow row;
+  std::string wrong;
+  const auto text = [&](const char* name, std::string& value) {
+    const auto it = in.find(name);
+    if (it == in.end()) return;
+    if (!it->is_string()) {
+      wrong = name;
+    } else {
+      value = it->get<std::string>();
+    }
+  };
+  const auto number = [&](const char* name, auto& value) {
+    const auto it = in.find(name);
+    if (it == in.end()) return;
+    using Number = std::remove_reference_t<decltype(value)>;
+    constexpr auto kMost = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+    if (!it->is_number_unsigned() || it->template get<uint64_t>() > kMost) {
+      wrong = name;
+    } else {
+      value = it->template get<Number>();
+    }
+  };
+  text("id", row.id);
+  text("tenant", row.tenant);
+  text("project", row.project);
+  text("user", row.user);
+  text("key_id", row.key_id);
+  text("model", row.model);
+  text("model_version", row.model_version);
+  text("endpoint", row.endpoint);
+  text("outcome", row.outcome);
+  number("prompt_tokens", row.prompt_tokens);
+  number("cached_prompt_tokens", row.cached_prompt_tokens);
+  number("completion_tokens", row.completion_tokens);
+  number("cost_micros", row.cost_micros);
+  number("duration_ms", row.duration_ms);
+  number("created_at_us", row.created_at_us);
+  if (const auto it = in.find("cached"); it != in.end()) {
+    if (!it->is_boolean()) {
+      wrong = "cached";
+    } else {
+      row.cached = it->get<bool>();
+    }
+  }
+  if (!wrong.empty()) return InvalidArgument("{}: not of its type", wrong);
+  if (row.id.empty()) return InvalidArgument("id: missing");
+  return row;
+}
+
+}  // namespace weft::usage

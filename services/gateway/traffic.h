@@ -1,0 +1,58 @@
+// Redis, limits and usage of a gateway, made from its configuration.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <memory>
+#include <vector>
+
+#include "libs/redis/client.h"
+#include "libs/telemetry/metrics.h"
+#include "libs/usage/spool.h"
+#include "services/gateway/traffic_guard.h"
+
+namespace weft::gateway {
+
+struct TrafficConfig {
+  RedisConfig redis;
+  LimitsConfig limits;
+  UsageConfig usage;
+
+  absl::Status Validate() const;
+};
+
+// Declares gateway.redis, gateway.limits and gateway.usage.
+void Bind(config::Binder& binder, TrafficConfig& config);
+
+// What the store of usage offers. Thread safe; blocks.
+class UsageStore : public usage::UsageSink {
+ public:
+  // What a quota's party has used since the month began: tokens, or cost in micro-units. The
+  // charge's key says whose and which ("t:acme:tok:2026-11", traffic_guard.cc).
+  virtual absl::StatusOr<uint64_t> UsedThisMonth(const limits::Charge& charge) = 0;
+};
+
+class Traffic {
+ public:
+  // `store` nullptr: usage is not recorded and quotas begin at nothing. `registry` outlives it.
+  static absl::StatusOr<std::unique_ptr<Traffic>> Make(const TrafficConfig& config,
+                                                       telemetry::Registry& registry,
+                                                       std::shared_ptr<UsageStore> store);
+  ~Traffic();
+
+  TrafficGuard& guard() { return *guard_; }
+  redis::Client* redis() { return redis_.get(); }  // nullptr: none is configured
+  usage::Spool* spool() { return spool_.get(); }   // nullptr: usage is not recorded
+
+ private:
+  explicit Traffic(telemetry::Registry& registry) : registry_(registry), metrics_(registry) {}
+
+  telemetry::Registry& registry_;
+  TrafficMetrics metrics_;
+  std::vector<int> watches_;
+  std::unique_ptr<redis::Client> redis_;
+  std::unique_ptr<usage::Spool> spool_;
+  std::unique_ptr<TrafficGuard> guard_;
+};
+
+}  // namespace weft::gateway

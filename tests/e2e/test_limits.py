@@ -1,0 +1,86 @@
+"""Limits, usage and the response cache of a whole mesh: kill -9 of the gateway and of Redis."""
+
+import json
+import threading
+
+import httpx
+import pytest
+from mesh import wait_until
+from redis import Redis
+
+
+@pytest.fixture
+def redis():
+    server = Redis()
+    yield server
+    server.clean_up()
+
+
+def usage(mesh) -> dict:
+    try:
+        with mesh.client(timeout=5) as client:
+            answer = client.get("/v1/usage")
+            return answer.json()["total"] if answer.status_code == 200 else {}
+    except httpx.HTTPError:
+        return {}
+
+
+def test_a_killed_gateway_loses_no_token_and_counts_none_twice(fresh_mesh):
+    mesh = fresh_mesh(workers=1)
+    with mesh.client() as client:
+        model = client.get("/v1/models").json()["data"][0]["id"]
+        body = {"model": model, "prompt": "A story of", "max_tokens": 12, "temperature": 0}
+        whole = [client.post("/v1/completions", json=body).json()["usage"] for _ in range(3)]
+    seen = []
+    reached = threading.Event()
+
+    def stream():
+        try:
+            with mesh.client() as client, client.stream(
+                    "POST", "/v1/completions", json={**body, "max_tokens": 1500, "stream": True}) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("data: {"):
+                        seen.append(json.loads(line[6:]))
+                        if len(seen) >= 20:
+                            reached.set()
+        except httpx.HTTPError:
+            pass
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    assert reached.wait(60), "the stream does not get on"
+    mesh.kill("gateway")
+    thread.join(30)
+    # What came whole is there, and of the stream what was made: at least what the client saw.
+    total = wait_until(lambda: (t := usage(mesh)).get("requests") == 4 and t, timeout=60)
+    before = sum(u["completion_tokens"] for u in whole)
+    assert before + 20 <= total["completion_tokens"] < before + 1500
+    # Another kill while nothing runs changes nothing.
+    mesh.kill("gateway")
+    again = wait_until(lambda: usage(mesh) or None, timeout=60)
+    assert again == total
+
+
+def test_limits_and_cache_outlive_a_killed_redis(fresh_mesh, redis):
+    mesh = fresh_mesh(workers=1, extra={"gateway": {
+        "redis": {"url": redis.url, "timeout": "2s"}, "cache": {"enabled": True},
+        "limits": {"model": {"requests_per_minute": 100000}}}})
+    with mesh.client() as client:
+        model = client.get("/v1/models").json()["data"][0]["id"]
+
+        def ask(seed: int) -> httpx.Response:
+            answer = client.post("/v1/completions", json={"model": model, "prompt": "one two", "max_tokens": 4,
+                                                          "temperature": 0, "seed": seed})
+            assert answer.status_code == 200, answer.text
+            return answer
+
+        first = ask(1)
+        assert first.headers["x-weft-cache"] == "miss"
+        assert ask(1).headers["x-weft-cache"] == "hit"
+        assert ask(1).json()["choices"] == first.json()["choices"]
+        redis.kill()
+        assert ask(2).headers["x-weft-cache"] == "miss"
+        assert ask(1).headers["x-weft-cache"] == "hit"
+        redis.start()
+        wait_until(lambda: mesh.metrics("gateway")["weft_redis_up"] == 1, timeout=30)
+        assert ask(3).headers["x-weft-cache"] == "miss"
