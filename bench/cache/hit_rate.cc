@@ -84,9 +84,10 @@ void Compare(const char* name, const std::vector<Request>& requests) {
   for (const double part : {0.01, 0.05, 0.1, 0.25}) {
     const auto size = static_cast<size_t>(static_cast<double>(bytes) * part);
     const double lru = HitRate(requests, size, false), s3 = HitRate(requests, size, true);
-    fmt::print("{:28} {:9} requests, cache {:4.0f} % of all bytes: LRU {:5.1f} %  S3-FIFO {:5.1f} %"
-               "  (unbounded {:5.1f} %)\n",
-               name, requests.size(), part * 100, lru * 100, s3 * 100, best * 100);
+    fmt::print(
+        "{:28} {:9} requests, cache {:4.0f} % of all bytes: LRU {:5.1f} %  S3-FIFO {:5.1f} %"
+        "  (unbounded {:5.1f} %)\n",
+        name, requests.size(), part * 100, lru * 100, s3 * 100, best * 100);
   }
 }
 

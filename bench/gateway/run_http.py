@@ -64,7 +64,6 @@ http {{
 def start_gateway(binary: Path, home: Path, port: int) -> subprocess.Popen:
     sets = {"gateway.listen": f"127.0.0.1:{port}", "gateway.grpc_listen": f"127.0.0.1:{free_port()}",
             "gateway.admin_listen": f"127.0.0.1:{free_port()}", "gateway.database": home / "gateway.db",
-            "gateway.usage.folder": home / "usage",
             "gateway.scheduler": "127.0.0.1:1", "gateway.scanner": "", "gateway.http.threads": 1,
             "gateway.failed_auth.per_minute": 0,
             "telemetry.traces.enabled": "false", "telemetry.log_level": "error"}

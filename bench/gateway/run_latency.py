@@ -71,7 +71,7 @@ class Mesh:
             "gateway.database": self.home / "gateway.db", "gateway.admin_key_file": self.home / "admin.key",
             "gateway.admin_requests_per_minute": 1_000_000, "gateway.scheduler": sockets["scheduler"],
             "gateway.limits.global.requests_per_minute": 0, "gateway.limits.global.concurrent": 0,
-            "gateway.usage.folder": self.home / "usage", "gateway.cache.enabled": "false",
+            "gateway.cache.enabled": "false",
             "gateway.scanner": sockets["scanner"] if self.scanner else ""})
         deadline = time.monotonic() + 60
         while True:

@@ -42,7 +42,7 @@ class Gateways:
             sets = {"gateway.listen": f"127.0.0.1:{port}", "gateway.grpc_listen": f"127.0.0.1:{free_port()}",
                     "gateway.admin_listen": f"127.0.0.1:{free_port()}", "gateway.database": self.home / f"{i}.db",
                     "gateway.keys_file": self.home / "keys.json", "gateway.scheduler": "127.0.0.1:1",
-                    "gateway.scanner": "", "gateway.usage.folder": self.home / f"usage{i}",
+                    "gateway.scanner": "",
                     "gateway.limits.global.requests_per_minute": 0, "telemetry.traces.enabled": "false",
                     "telemetry.log_level": "warning", "gateway.limits.tenant.requests_per_second": limit}
             environment = {**os.environ, "REDIS_URL": url}

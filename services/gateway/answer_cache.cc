@@ -258,6 +258,10 @@ AnswerCache::Started AnswerCache::Begin(Start start) {
     if (!asked.no_cache && Hit(start, key, version)) return {};
   }
   if (asked.only_if_cached) {
+    if (start.account) {
+      start.account->Finish(
+          {.tokens = {}, .outcome = "not_cached", .model_version = {}, .from_cache = true});
+    }
     Started out;
     out.status = NotFound("not cached");
     return out;

@@ -142,7 +142,7 @@ std::optional<http::Response> Front::Cors(const http::Request& request, RequestC
       context.headers.emplace_back("Access-Control-Allow-Credentials", "true");
     context.headers.emplace_back("Access-Control-Expose-Headers",
                                  "X-Request-Id, RateLimit, RateLimit-Policy, Retry-After, "
-                                 "Idempotency-Replayed, X-Weft-Scan");
+                                 "Idempotency-Replayed, X-Weft-Scan, X-Weft-Cache, X-Weft-Quota, Age");
   }
   if (!preflight) return std::nullopt;
   http::Response answer;
@@ -151,7 +151,8 @@ std::optional<http::Response> Front::Cors(const http::Request& request, RequestC
     answer.headers.Add("Access-Control-Allow-Methods", "GET, POST, DELETE");
     answer.headers.Add(
         "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, Idempotency-Key, X-API-Key, traceparent, tracestate");
+        "Authorization, Content-Type, Idempotency-Key, X-API-Key, traceparent, tracestate, "
+        "X-Weft-Cache, Cache-Control");
     answer.headers.Add("Access-Control-Max-Age", std::to_string(cors_.max_age.count()));
   }
   return answer;

@@ -7,6 +7,7 @@
 #include "libs/config/binder.h"
 #include "libs/identity/principal.h"
 #include "libs/redis/url.h"
+#include "libs/store/database.h"
 
 namespace weft::gateway {
 namespace {
@@ -148,9 +149,10 @@ void Bind(config::Binder& b, LimitsConfig& c) {
 }
 
 void Bind(config::Binder& b, UsageConfig& c) {
-  b.Text(
-      "folder", &c.folder,
-      "journal of what requests used, on its way to the database; empty = usage is not recorded");
+  b.Bool("enabled", &c.enabled, "record what each request used");
+  b.Text("folder", &c.folder,
+         "journal of what requests used, on its way to the database; each gateway its own; empty = "
+         "beside the database's file, for a PostgreSQL .weft/usage");
   b.Text("currency", &c.currency, "of prices and money limits", 1, 16);
   b.Objects<usage::Price>("prices", &c.prices, 10'000, "of a million tokens, by model",
                           [](config::Binder& one, usage::Price& p) {
@@ -161,6 +163,12 @@ void Bind(config::Binder& b, UsageConfig& c) {
                                       "of the parts of prompts that the prefix cache held");
                             one.Float("completion", &p.completion, 0, 1e9, "of answers");
                           });
+}
+
+std::string JournalFolder(const UsageConfig& config, const std::string& database) {
+  if (!config.enabled) return {};
+  if (!config.folder.empty()) return config.folder;
+  return store::Database::IsPostgresUrl(database) ? ".weft/usage" : database + ".usage";
 }
 
 absl::Status ApplyDocumentedEnvironment(

@@ -68,7 +68,8 @@ struct LimitsConfig {
 };
 
 struct UsageConfig {
-  std::string folder = ".weft/usage";  // empty: usage is not recorded
+  bool enabled = true;
+  std::string folder;  // of the journal; empty: beside the database
   std::string currency = "USD";
   std::vector<usage::Price> prices;
 };
@@ -76,6 +77,10 @@ struct UsageConfig {
 void Bind(config::Binder& binder, RedisConfig& config);
 void Bind(config::Binder& binder, LimitsConfig& config);
 void Bind(config::Binder& binder, UsageConfig& config);
+
+// The journal's folder: beside a database that is a file, else in the state directory. Empty: usage
+// is not recorded.
+std::string JournalFolder(const UsageConfig& config, const std::string& database);
 
 // The variables that deployments know by other names: REDIS_URL, RATE_LIMIT_PER_MINUTE and
 // MAX_CONCURRENT_REQUESTS set defaults, which file, WEFT_… and --set override. INVALID_ARGUMENT

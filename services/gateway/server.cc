@@ -103,7 +103,8 @@ class Server final : public GatewayServer {
     authenticator_ = std::make_unique<identity::AuthenticatorChain>(
         std::vector<std::shared_ptr<identity::Authenticator>>{keys_});
     WEFT_ASSIGN_OR_RETURN(traffic_,
-                          Traffic::Make(config_.traffic, telemetry_.metrics(), usage_store_));
+                          Traffic::Make(config_.traffic, telemetry_.metrics(), usage_store_,
+                                        JournalFolder(config_.traffic.usage, config_.database)));
     guard_ = std::make_unique<AuthGuard>(config_.failed_auth);
     admission_ = std::make_unique<Admission>(*authenticator_, *guard_, traffic_->guard(), metrics_);
 

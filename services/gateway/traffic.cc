@@ -30,12 +30,12 @@ redis::Hooks HooksOf(telemetry::Registry& registry) {
   return hooks;
 }
 
-absl::StatusOr<std::unique_ptr<usage::Spool>> OpenSpool(const UsageConfig& config,
+absl::StatusOr<std::unique_ptr<usage::Spool>> OpenSpool(const std::string& folder,
                                                         const usage::Pricing& pricing,
                                                         std::shared_ptr<usage::UsageSink> sink,
                                                         const TrafficMetrics& metrics) {
   usage::SpoolOptions options;
-  options.folder = config.folder;
+  options.folder = folder;
   options.price = [pricing](usage::UsageRow& row) {
     row.cost_micros = pricing.CostMicros(row.model, row.prompt_tokens, row.cached_prompt_tokens,
                                          row.completion_tokens);
@@ -79,14 +79,14 @@ void Bind(config::Binder& b, TrafficConfig& c) {
 
 absl::StatusOr<std::unique_ptr<Traffic>> Traffic::Make(const TrafficConfig& config,
                                                        telemetry::Registry& registry,
-                                                       std::shared_ptr<UsageStore> store) {
+                                                       std::shared_ptr<UsageStore> store,
+                                                       const std::string& journal) {
   std::unique_ptr<Traffic> out(new Traffic(registry));
   TrafficOptions options;
   options.limits = config.limits;
   options.pricing = usage::Pricing(config.usage.prices);
-  if (store != nullptr && !config.usage.folder.empty()) {
-    WEFT_ASSIGN_OR_RETURN(out->spool_,
-                          OpenSpool(config.usage, options.pricing, store, out->metrics_));
+  if (!journal.empty()) {
+    WEFT_ASSIGN_OR_RETURN(out->spool_, OpenSpool(journal, options.pricing, store, out->metrics_));
     out->watches_.push_back(registry.WatchGauge(
         "weft_usage_journal_bytes", "Usage that the store has not got", {},
         [spool = out->spool_.get()] { return static_cast<double>(spool->stats().written_bytes); }));
@@ -94,11 +94,10 @@ absl::StatusOr<std::unique_ptr<Traffic>> Traffic::Make(const TrafficConfig& conf
       kLog.Warning("requests of a gateway that was killed were ended", {{"requests", lost}});
     }
   }
-  limits::QuotaSeed seed;
-  if (store != nullptr) {
-    // What is still in the journal is not in the sum: a moment at the start.
-    seed = [store](const limits::Charge& charge) { return store->UsedThisMonth(charge); };
-  }
+  // What is still in the journal is not in the sum: a moment at the start.
+  const limits::QuotaSeed seed = [store](const limits::Charge& charge) {
+    return store->UsedThisMonth(charge);
+  };
   auto limiter = limits::NewLocalLimiter(seed);
   bool shared = false;
   if (!config.redis.url.empty()) {

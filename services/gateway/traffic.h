@@ -34,10 +34,12 @@ class UsageStore : public usage::UsageSink {
 
 class Traffic {
  public:
-  // `store` nullptr: usage is not recorded and quotas begin at nothing. `registry` outlives it.
+  // `journal` is the folder of usage on its way to the store; empty: it is not recorded. `registry`
+  // outlives it.
   static absl::StatusOr<std::unique_ptr<Traffic>> Make(const TrafficConfig& config,
                                                        telemetry::Registry& registry,
-                                                       std::shared_ptr<UsageStore> store);
+                                                       std::shared_ptr<UsageStore> store,
+                                                       const std::string& journal);
   ~Traffic();
 
   TrafficGuard& guard() { return *guard_; }

@@ -84,8 +84,7 @@ class Mesh:
                         "admin_requests_per_minute": 1_000_000,
                         # Of all requests together: tests make many.
                         "limits": {"global": {"requests_per_minute": 0, "concurrent": 0}},
-                        "cache": {"enabled": False},  # the same again is to be made again
-                        "usage": {"folder": str(self.home / "usage")}},
+                        "cache": {"enabled": False}},  # the same again is to be made again
             "scheduler": {"admin_listen": local(self.admin_ports["scheduler"])},
             "worker": {"admin_listen": local(self.admin_ports["worker"])},
             "scanner": {"admin_listen": local(self.admin_ports["scanner"])},

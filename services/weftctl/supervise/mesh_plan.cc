@@ -286,7 +286,6 @@ absl::StatusOr<MeshPlan> MakePlan(const PlanOptions& options) {
   gateway.Default("gateway.scheduler", options.home.Socket("scheduler"));
   gateway.Default("gateway.scanner", options.home.Socket("scanner"));
   gateway.Default("gateway.database", options.home.root + "/gateway.db");
-  gateway.Default("gateway.usage.folder", options.home.root + "/usage");
   gateway.Default("gateway.admin_key_file", options.home.AdminKeyPath());
   gateway.Default("gateway.default_model", plan.model_id);
   gateway.Default("telemetry.otlp_endpoint", otlp);

@@ -119,6 +119,9 @@ TEST_CASE("Every REST route asks every role, and nobody, for its permission", "[
       {"POST /v1/keys", "keys:write"},
       {"GET /v1/keys", "keys:read"},
       {"DELETE /v1/keys/{id}", "keys:write"},
+      {"GET /v1/usage", "usage:read"},
+      {"GET /v1/cache", "cache:read"},
+      {"POST /v1/cache/invalidate", "cache:clear"},
       {"GET /health", "public"},
       {"GET /ready", "public"},
       {"GET /api/health", "public"},
@@ -172,6 +175,8 @@ TEST_CASE("Every gRPC method asks every role, and nobody, for its permission", "
       {"weft.v1.AdminService/CreateKey", "keys:write"},
       {"weft.v1.AdminService/ListKeys", "keys:read"},
       {"weft.v1.AdminService/RevokeKey", "keys:write"},
+      {"weft.v1.CacheService/InvalidateCache", "cache:clear"},
+      {"weft.v1.CacheService/GetCacheStats", "cache:read"},
   };
   size_t found = 0;
   for (const weft::gateway::GrpcGuard& row : weft::gateway::GrpcGuards()) {
@@ -198,10 +203,12 @@ TEST_CASE("Every gRPC method asks every role, and nobody, for its permission", "
 
 TEST_CASE("Methods without a guard, and guards without a method, stop the gateway", "[gateway]") {
   using weft::gateway::CheckGrpcGuards;
-  CHECK(CheckGrpcGuards({"weft.v1.InferenceService", "weft.v1.AdminService"}).ok());
+  std::vector<std::string> services = {"weft.v1.InferenceService", "weft.v1.AdminService",
+                                       "weft.v1.CacheService"};
+  CHECK(CheckGrpcGuards(services).ok());
   CHECK_FALSE(CheckGrpcGuards({"weft.v1.InferenceService"}).ok());
-  CHECK_FALSE(
-      CheckGrpcGuards({"weft.v1.InferenceService", "weft.v1.AdminService", "weft.v1.No"}).ok());
+  services.push_back("weft.v1.No");
+  CHECK_FALSE(CheckGrpcGuards(services).ok());
 }
 
 TEST_CASE("A role's models are the only ones that it sees and uses, and each use is in the audit",

@@ -28,8 +28,7 @@ GatewayFixture::GatewayFixture(std::function<void(gateway::Config&)> adjust, int
   config.admin_key_file = dir.File("admin.key");
   config.admin_requests_per_minute = 1'000'000;
   config.traffic.limits.scopes[0] = {};  // of all requests together: tests make many
-  config.traffic.usage.folder = dir.File("usage");
-  config.cache.enabled = false;  // tests ask the same again and want it made again
+  config.cache.enabled = false;          // tests ask the same again and want it made again
   if (adjust) adjust(config);
   telemetry::Config telemetry_config;
   telemetry_config.log_file = dir.File("gateway.log");

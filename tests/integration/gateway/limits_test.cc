@@ -288,7 +288,6 @@ TEST_CASE("A monthly quota warns, ends requests, and outlives the gateway", "[li
   const auto adjust = [&](gateway::Config& config) {
     config.database = dir.File("gateway.db");
     config.admin_key_file = dir.File("admin.key");
-    config.traffic.usage.folder = dir.File("usage");
     ScopeOf(config, LimitScope::kTenant).tokens_per_month = 100;
     config.traffic.limits.soft_quota = 0.5;
   };
