@@ -103,9 +103,10 @@ void Generate(const DepsPtr& deps, const Call& call, ParseFn parse) {
   // here: the sink holds the exchange, and the generation's owners hold the generation.
   call.exchange().OnClose([cancel = started.cancel,
                            exchange = std::weak_ptr(call.shared())](http::CloseReason reason) {
+    const auto open = exchange.lock();  // the generation's end may let go of it
     cancel(http::CloseReasonName(reason));
     // Whoever only half-closed the connection still gets a word.
-    if (auto open = exchange.lock()) {
+    if (open) {
       Call(open).Fail(Cancelled("The client closed the connection; the request was cancelled."));
     }
   });
