@@ -7,12 +7,12 @@
 #include "libs/base/status.h"
 #include "libs/json/strict_json.h"
 #include "services/gateway/api_error.h"
+#include "services/gateway/data_routes.h"
 #include "services/gateway/docs_page.h"
 #include "services/gateway/key_routes.h"
 #include "services/gateway/model_gate.h"
 #include "services/gateway/openai_json.h"
 #include "services/gateway/openai_sink.h"
-#include "services/gateway/data_routes.h"
 #include "services/gateway/resource_routes.h"
 #include "services/gateway/traffic_routes.h"
 

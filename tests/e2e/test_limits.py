@@ -20,7 +20,8 @@ def usage(mesh) -> dict:
     try:
         with mesh.client(timeout=5) as client:
             answer = client.get("/v1/usage")
-            return answer.json()["total"] if answer.status_code == 200 else {}
+            data = answer.json()["data"] if answer.status_code == 200 else []
+            return data[0] if data else {}
     except httpx.HTTPError:
         return {}
 

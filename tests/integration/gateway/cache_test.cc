@@ -283,29 +283,6 @@ TEST_CASE("A hit takes no tokens from limits and costs nothing", "[cache]") {
   CHECK(total()["cost_micros"] == 27);
 }
 
-TEST_CASE("Own usage is shown by day and model, and only one's own", "[cache]") {
-  GatewayFixture f;
-  const json key = json::parse(f.Post("/v1/keys", {{"name", "k"}, {"tenant", "acme"}}).body);
-  const std::string acme = "X-API-Key: " + key["secret"].get<std::string>() + "\r\n";
-  f.Post("/v1/chat/completions", ChatBody("words 3"), acme);
-  f.Post("/v1/chat/completions", ChatBody("words 3"));
-  json mine;
-  f.WaitFor(
-      [&] {
-        mine = json::parse(f.Get("/v1/usage", acme).body);
-        return mine["total"]["requests"] == 1;
-      },
-      "usage");
-  CHECK(mine["tenant"] == "acme");
-  CHECK(mine["currency"] == "USD");
-  REQUIRE(mine["data"].size() == 1);
-  CHECK(mine["data"][0]["model"] == "fake");
-  CHECK(mine["data"][0]["completion_tokens"] == 3);
-  CHECK(f.Get("/v1/usage?from=2026-13-01", acme).status == 400);
-  CHECK(json::parse(f.Get("/v1/usage?from=2020-01-01&to=2020-01-31", acme).body)["data"].empty());
-  CHECK(json::parse(f.Get("/v1/usage?mine=true", acme).body)["total"]["requests"] == 1);
-}
-
 TEST_CASE("Gateways share answers through Redis, and invalidate them for each other", "[cache]") {
   testing::RedisServer redis;
   const auto adjust = [&](gateway::Config& config) {
