@@ -50,11 +50,16 @@ struct Fixture {
   FakeClock clock;
   OneKey keys;
   AuthGuard guard;
-  std::unique_ptr<weft::limits::RateLimiter> limiter =
-      weft::limits::NewLocalRateLimiter(clock, 1000);
   weft::telemetry::Registry registry;
+  weft::gateway::TrafficMetrics traffic_metrics{registry};
+  weft::gateway::TrafficGuard traffic{{.limits = {}, .pricing = weft::usage::Pricing()},
+                                      weft::limits::NewLocalLimiter(nullptr, clock),
+                                      false,
+                                      nullptr,
+                                      traffic_metrics,
+                                      clock};
   weft::gateway::Metrics metrics{registry};
-  Admission admission{keys, guard, *limiter, metrics};
+  Admission admission{keys, guard, traffic, metrics};
 };
 
 constexpr auto kOk = absl::StatusCode::kOk;
