@@ -99,7 +99,10 @@ def style(file: pb.FileDescriptorProto) -> list[str]:
             want((6, i, 2, j) in commented, f"rpc {service.name}.{rpc.name} has no comment")
             if not (rpc.client_streaming or rpc.server_streaming):
                 for kind, told in (("Request", rpc.input_type), ("Response", rpc.output_type)):
-                    want(told == f".{file.package}.{rpc.name}{kind}", f"rpc {service.name}.{rpc.name}: {told} is not {rpc.name}{kind}")
+                    # The standard methods of a resource (AIP-131, 133, 134) answer with the resource itself.
+                    resource = re.fullmatch("(?:Create|Get|Update)(.+)", rpc.name) if kind == "Response" else None
+                    allowed = [f".{file.package}.{rpc.name}{kind}"] + [f".{file.package}.{r[1]}" for r in [resource] if r]
+                    want(told in allowed, f"rpc {service.name}.{rpc.name}: {told} is not {rpc.name}{kind}")
     return found
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import threading
@@ -77,7 +78,7 @@ def test_a_lost_mesh_comes_back_from_its_backup(fresh_mesh, tmp_path, passphrase
         os.kill(pid, 9)
     mesh.stop()
     for file in mesh.home.glob("gateway.db*"):
-        file.unlink()
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
     (mesh.home / "admin.key").unlink()
 
     started = time.monotonic()

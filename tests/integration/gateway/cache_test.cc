@@ -277,7 +277,7 @@ TEST_CASE("A hit takes no tokens from limits and costs nothing", "[cache]") {
   for (int i = 0; i < 10; ++i) {
     CHECK(Ask(f, Greedy("words 20", {{"max_tokens", 30}})).status == 200);
   }
-  const auto total = [&] { return json::parse(f.Get("/v1/usage").body)["total"]; };
+  const auto total = [&] { return json::parse(f.Get("/v1/usage").body)["data"][0]; };
   f.WaitFor([&] { return total()["requests"] == 10; }, "usage");
   CHECK(total()["completion_tokens"] == 20);
   CHECK(total()["cost_micros"] == 27);

@@ -73,8 +73,9 @@ RawHttp::Answer GatewayFixture::Get(std::string_view path, const std::string& he
   return HttpRequest(server->http_port(), "GET", path, {}, headers.empty() ? Auth() : headers);
 }
 
-void GatewayFixture::WaitFor(const std::function<bool()>& condition, std::string_view what) {
-  const auto end = std::chrono::steady_clock::now() + 15s;
+void GatewayFixture::WaitFor(const std::function<bool()>& condition, std::string_view what,
+                             std::chrono::seconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
   while (!condition()) {
     INFO("waiting for " << what);
     REQUIRE(std::chrono::steady_clock::now() < end);

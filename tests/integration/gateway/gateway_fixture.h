@@ -29,7 +29,8 @@ class GatewayFixture {
   std::string Auth() const { return "Authorization: Bearer " + admin_key + "\r\n"; }
   // The head and body of a POST as bytes, for tests that send it by hand.
   std::string RequestBytes(std::string_view path, const nlohmann::json& body) const;
-  void WaitFor(const std::function<bool()>& condition, std::string_view what);
+  void WaitFor(const std::function<bool()>& condition, std::string_view what,
+               std::chrono::seconds limit = std::chrono::seconds(15));
   double Metric(const std::string& series);
 
   TempDir dir;
