@@ -19,6 +19,14 @@ struct MemoryPlan {
   int32_t step_rows = 512;  // of the largest step
 };
 
+// How far the loading of a model is.
+struct LoadProgress {
+  uint64_t bytes = 0;  // of the source's tensors
+  uint64_t all = 1;
+
+  double fraction() const { return static_cast<double>(bytes) / static_cast<double>(all); }
+};
+
 struct MemoryNeed {
   uint64_t weights = 0;  // repacked; a mapped file's own pages are not counted, they can go
   uint64_t kv = 0;

@@ -72,8 +72,8 @@ struct ModelOptions {
   // answers for its own part.
   const RankShard* rank = nullptr;
 
-  // Called while loading, from the loading thread, with a fraction in [0, 1]. May be empty.
-  std::function<void(double)> progress = nullptr;
+  // Called while loading, from the loading thread. May be empty.
+  std::function<void(const LoadProgress&)> progress = nullptr;
 };
 
 class Model final : public ModelRunner {

@@ -246,7 +246,10 @@ absl::StatusOr<std::unique_ptr<ParallelModel>> ParallelModel::Load(
   own.memory.reset();
   own.repack_cache = {};
   if (options.progress) {
-    own.progress = [&](double fraction) { options.progress(std::min(1.0, fraction * count)); };
+    own.progress = [&](const LoadProgress& rank) {
+      const uint64_t bytes = rank.bytes * static_cast<uint64_t>(count);
+      options.progress({.bytes = std::min(bytes, rank.all), .all = rank.all});
+    };
   }
   const bool spin = own.threads * count <= AvailableCpus();
   WEFT_RETURN_IF_ERROR(MakeGroups(parallel, spin, crew->ranks));

@@ -227,8 +227,8 @@ absl::Status TensorLoader::Prepare(const Weight& raw, const std::string& name, W
   }
   done_bytes_ += bytes;
   if (source_.progress) {
-    const auto all = static_cast<double>(std::max<uint64_t>(1, tensors_.bytes()));
-    source_.progress(std::min(1.0, static_cast<double>(done_bytes_) / all));
+    const uint64_t all = std::max<uint64_t>(1, tensors_.bytes());
+    source_.progress({.bytes = std::min(done_bytes_, all), .all = all});
   }
   return absl::OkStatus();
 }

@@ -274,7 +274,10 @@ absl::StatusOr<ModelWeights> LoadWeights(const WeightSource& source, const Model
   weights.main_type = loader.MainType();
   weights.packed_bytes = loader.packed_bytes();
   source.tensors.ReleaseAll();
-  if (source.progress) source.progress(1.0);
+  if (source.progress) {
+    const uint64_t all = std::max<uint64_t>(1, source.tensors.bytes());
+    source.progress({.bytes = all, .all = all});
+  }
   return weights;
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "libs/model/memory.h"
 #include "libs/model/model_config.h"
 #include "libs/model/shard.h"
 #include "libs/model/step_buffer.h"
@@ -87,8 +88,8 @@ struct ModelWeights {
 
 struct WeightSource {
   const TensorSource& tensors;
-  std::function<void(double)> progress;  // may be empty
-  RepackCache* repacked = nullptr;       // where matrices may lie ready; null: nowhere
+  std::function<void(const LoadProgress&)> progress;  // may be empty
+  RepackCache* repacked = nullptr;                    // where matrices may lie ready; null: nowhere
 };
 
 // Checks every tensor that the architecture needs for presence, shape and type, refuses ones it

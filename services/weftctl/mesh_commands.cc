@@ -42,6 +42,7 @@ struct SuperviseFlags {
   std::string jaeger;
   std::string jaeger_config;
   int workers = 1;
+  bool gpu = false;
   bool detach = false;
 };
 
@@ -191,6 +192,7 @@ absl::StatusOr<int> Supervise(const SuperviseFlags& flags) {
                            .bin_dir = flags.bin_dir.empty() ? OwnFolder() : flags.bin_dir,
                            .workers = flags.workers,
                            .model_path = flags.model,
+                           .gpu = flags.gpu,
                            .jaeger = flags.jaeger,
                            .jaeger_config = flags.jaeger_config}));
   for (const supervise::PortClaim& claim : plan.ports) {
@@ -288,6 +290,7 @@ void AddMeshCommands(CLI::App& app, Commands& commands) {
   up->add_option("--model", flags->model,
                  "GGUF file or Hugging Face folder that the workers serve");
   up->add_option("--workers", flags->workers, "number of workers")->check(CLI::Range(1, 64));
+  up->add_flag("--gpu", flags->gpu, "worker N computes on GPU N (worker.device cuda:N)");
   up->add_option("--jaeger", flags->jaeger, "path of a Jaeger binary to run beside the mesh");
   up->add_option("--jaeger-config", flags->jaeger_config, "Jaeger's configuration file");
   up->add_flag("--detach", flags->detach, "return when the mesh is ready, leave it running");

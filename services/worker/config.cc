@@ -36,6 +36,16 @@ void Bind(config::Binder& b, Config& c) {
          "where models are computed: cpu, or cuda or cuda:N for the GPU of that number", 3, 32);
   b.Bytes("device_reserve_bytes", &c.device_reserve_bytes, 0, uint64_t{1} << 44,
           "memory of the GPU that is left free");
+  b.Float("kv_memory_fraction", &c.kv_memory_fraction, 0.0, 1.0,
+          "part of the GPU's memory that weights, steps and KV cache may take together: the cache "
+          "gets what the others leave; 0, or with several models: kv_bytes");
+  b.Choice<bool>("dtype", &c.weights_bf16, {{"auto", false}, {"bf16", true}},
+                 "weights on a GPU: auto keeps the file's blocks where a kernel reads them, bf16 "
+                 "converts them all");
+  b.Choice<gpu::Numerics>(
+      "numerics", &c.numerics, {{"exact", gpu::Numerics::kExact}, {"fast", gpu::Numerics::kFast}},
+      "products on a GPU: exact gives a row the same bits whatever the batch, fast rounds as is "
+      "quickest");
   b.Choice<std::string>("isa", &c.isa,
                         {{"auto", "auto"},
                          {"scalar", "scalar"},
@@ -56,10 +66,14 @@ void Bind(config::Binder& b, Config& c) {
   b.Duration("target_step", &c.target_step, 0ms, 60s,
              "prefill is cut into chunks so that a step takes about this long; 0 = no cutting");
   b.Bytes("kv_bytes", &c.kv_bytes, uint64_t{1} << 20, uint64_t{1} << 44,
-          "memory for the KV cache of one model");
+          "memory for the KV cache of one model; on a GPU see kv_memory_fraction");
   b.Choice<DType>("kv_type", &c.kv_type,
-                  {{"f16", DType::kF16}, {"bf16", DType::kBF16}, {"q8_0", DType::kQ8_0}},
-                  "type of cached keys and values; q8_0 takes half the memory of f16");
+                  {{"f16", DType::kF16},
+                   {"bf16", DType::kBF16},
+                   {"q8_0", DType::kQ8_0},
+                   {"fp8", DType::kF8E4M3}},
+                  "type of cached keys and values; q8_0 (of the CPU) and fp8 (e4m3, of a GPU) take "
+                  "half the memory of f16");
   b.Bool("prefix_cache", &c.prefix_cache, "keep the KV blocks of prompts for later requests");
   b.Section("repack_cache",
             "Weights as the kernels want them, kept on disk: the next start maps them.",
@@ -94,6 +108,15 @@ absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(CheckDeviceName(device), "worker"));
   if (server.listen.empty()) return InvalidArgument("worker.listen: give at least one address");
   WEFT_RETURN_IF_ERROR(Annotate(parallel.Validate(), "worker"));
+  if (kv_type == DType::kF8E4M3 && device == "cpu") {
+    return InvalidArgument("worker.kv_type: fp8 is for worker.device cuda; the CPU has q8_0");
+  }
+  if (kv_type == DType::kQ8_0 && device != "cpu") {
+    return InvalidArgument("worker.kv_type: q8_0 is for worker.device cpu; a GPU has fp8");
+  }
+  if (weights_bf16 && device == "cpu") {
+    return InvalidArgument("worker.dtype: bf16 is for worker.device cuda; the CPU takes auto");
+  }
   if (!fault_crash_text.empty() || !fault_hang_text.empty()) {
     const char* allowed = std::getenv("WEFT_ALLOW_FAULT_INJECTION");
     if (allowed == nullptr || std::string_view(allowed) != "1") {

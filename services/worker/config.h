@@ -10,6 +10,7 @@
 
 #include "libs/model/repack_cache.h"
 #include "libs/model/shard.h"
+#include "libs/ops/matmul_tiled_gpu.h"
 #include "libs/rpc/server.h"
 #include "libs/tensor/dtype.h"
 
@@ -36,6 +37,9 @@ struct Config {
 
   std::string device = "cpu";  // or cuda, cuda:N
   uint64_t device_reserve_bytes = uint64_t{512} << 20;
+  double kv_memory_fraction = 0.9;  // of a GPU's memory; 0: kv_bytes counts there too
+  bool weights_bf16 = false;        // of a GPU
+  gpu::Numerics numerics = gpu::Numerics::kExact;
   std::string isa = "auto";
   int32_t threads = 0;  // 0 = one per core
   Parallelism parallel;

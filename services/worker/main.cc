@@ -11,7 +11,12 @@ int main(int argc, char** argv) {
       argc, argv,
       {.name = "weft-worker",
        .summary = "Serves models: tokens in, tokens out.",
-       .shortcuts = {{"--device", "DEVICE", "worker.device"}},
+       .shortcuts = {{"--device", "DEVICE", "worker.device"},
+                     {"--tensor-parallel", "RANKS", "worker.tensor_parallel"},
+                     {"--pipeline-parallel", "STAGES", "worker.pipeline_parallel"},
+                     {"--kv-memory-fraction", "PART", "worker.kv_memory_fraction"},
+                     {"--numerics", "MODE", "worker.numerics"},
+                     {"--dtype", "TYPE", "worker.dtype"}},
        .declare =
            [&](weft::config::Schema& schema) {
              schema.Section("worker", "A worker.",

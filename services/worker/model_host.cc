@@ -15,7 +15,8 @@
 namespace weft::worker {
 
 absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
-    const ModelEntry& entry, const Config& config, const std::function<void(double)>& progress) {
+    const ModelEntry& entry, const Config& config,
+    const std::function<void(const LoadProgress&)>& progress) {
   const SteadyTime begin = Clock::Real().Now();
   WEFT_ASSIGN_OR_RETURN(const auto metadata, OpenModelMetadata(entry.path));
   std::unique_ptr<ModelHost> host(new ModelHost());
@@ -27,19 +28,26 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
   model_options.threads = config.threads;
   model_options.kv_type = config.kv_type;
   model_options.repack_cache = config.repack_cache;
-  model_options.progress = progress;
+  uint64_t weight_bytes = 0;
+  model_options.progress = [&](const LoadProgress& now) {
+    weight_bytes = now.all;
+    progress(now);
+  };
   model_options.memory = MemoryPlan{.kv_bytes = config.kv_bytes,
                                     .sequences = static_cast<int32_t>(config.max_sequences),
                                     .step_rows = static_cast<int32_t>(config.token_budget)};
-  WEFT_ASSIGN_OR_RETURN(model_options.device, OpenOpDevice(config.device));
+  WEFT_ASSIGN_OR_RETURN(model_options.device, OpenOpDevice(config.device, config.numerics));
   if (model_options.device != nullptr) {
     model_options.table = ModelOptions::Table::kGpu;
     model_options.max_step_rows = config.token_budget;
     model_options.max_step_sequences = config.max_sequences;
     model_options.device_reserve_bytes = config.device_reserve_bytes;
+    model_options.weights_bf16 = config.weights_bf16;
+    host->pci_bus_id_ = model_options.device->device().info().pci_bus_id;
   }
   host->weights_from_ = "repacked";
   std::unique_ptr<ModelRunner> model;
+  const SteadyTime load_begin = Clock::Real().Now();
   if (config.parallel.ranks() > 1) {
     if (!config.repack_cache.folder.empty()) {
       host->cache_problem_ = FailedPrecondition("parts of a model are not kept");
@@ -58,7 +66,13 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
     if (repacked.kind == Kind::kMade) host->weights_from_ = "repacked and kept";
     host->cache_problem_ = repacked.problem;
     host->Describe(*one);
+    if (model_options.device != nullptr) host->weights_from_ = "copied";
+    host->load_bytes_per_second_ = one->load_bytes_per_second();
     model = std::move(one);
+  }
+  const std::chrono::duration<double> took = Clock::Real().Now() - load_begin;
+  if (host->load_bytes_per_second_ == 0 && took.count() > 0) {
+    host->load_bytes_per_second_ = static_cast<double>(weight_bytes) / took.count();
   }
 
   v1::ModelInfo& info = host->info_;
@@ -77,6 +91,10 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
   options.max_waiting = static_cast<size_t>(config.max_sequences) * 4;
   options.max_waiting_per_key = options.max_waiting;
   options.kv_bytes = config.kv_bytes;
+  // The first of several models would take what the others need.
+  if (model_options.device != nullptr && config.AllModels().size() == 1) {
+    options.kv_memory_fraction = config.kv_memory_fraction;
+  }
   options.prefix_cache = config.prefix_cache;
   options.target_step = config.target_step;
   options.eos_ids = host->tokenizer_->end_of_generation_ids();

@@ -13,18 +13,20 @@
 #include "services/worker/session_hub.h"
 
 namespace weft {
+struct LoadProgress;
 class Tokenizer;
-}
+}  // namespace weft
 
 namespace weft::worker {
 
 // The methods of EnginePort are thread safe.
 class ModelHost final : public EnginePort {
  public:
-  // Reads the file, checks and repacks the weights, allocates the KV cache: seconds. `progress` is
-  // called with a fraction in [0, 1].
+  // Reads the file, checks and repacks the weights, allocates the KV cache: seconds. `progress`
+  // is called meanwhile.
   static absl::StatusOr<std::unique_ptr<ModelHost>> Load(
-      const ModelEntry& entry, const Config& config, const std::function<void(double)>& progress);
+      const ModelEntry& entry, const Config& config,
+      const std::function<void(const LoadProgress&)>& progress);
 
   // The sink is called on the engine's thread. Once.
   void Start(engine::StepSink sink);
@@ -44,13 +46,17 @@ class ModelHost final : public EnginePort {
   // What GetTokenizer ships.
   const std::string& tokenizer_bytes() const { return tokenizer_bytes_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
-  // Where the weights came from: "repacked", "repacked and kept" or "cache"; and what kept the
-  // cache (worker.repack_cache) from being used.
+  // Where the weights came from: "repacked", "repacked and kept", "cache" or (to a GPU) "copied";
+  // and what kept the cache (worker.repack_cache) from being used.
   const std::string& weights_from() const { return weights_from_; }
   const absl::Status& cache_problem() const { return cache_problem_; }
   const std::string& isa() const { return isa_; }
   int32_t threads() const { return threads_; }
   double load_seconds() const { return load_seconds_; }
+  // Of the GPU that it computes on; empty: the CPU.
+  const std::string& pci_bus_id() const { return pci_bus_id_; }
+  // Bytes of the file's weights by the time it took to repack them, or to copy them to a GPU.
+  double load_bytes_per_second() const { return load_bytes_per_second_; }
 
  private:
   ModelHost() = default;
@@ -67,6 +73,8 @@ class ModelHost final : public EnginePort {
   int32_t threads_ = 0;
   uint32_t kv_blocks_ = 0;
   double load_seconds_ = 0;
+  std::string pci_bus_id_;
+  double load_bytes_per_second_ = 0;
   std::unique_ptr<engine::Engine> engine_;  // until Start
   std::unique_ptr<engine::EngineLoop> loop_;
   engine::Engine* running_ = nullptr;

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,10 +18,12 @@
 #include "libs/config/address.h"
 #include "libs/config/cli.h"
 #include "libs/http/admin_server.h"
+#include "libs/model/memory.h"
 #include "libs/rpc/otlp_exporter.h"
 #include "libs/rpc/server.h"
 #include "libs/telemetry/log.h"
 #include "libs/tokenizer/tokenizer.h"
+#include "services/worker/gpu_telemetry.h"
 #include "services/worker/model_host.h"
 #include "services/worker/session_hub.h"
 #include "services/worker/worker_service.h"
@@ -32,6 +35,9 @@ namespace {
 using namespace std::chrono_literals;
 
 const telemetry::Logger kLog("worker");
+
+// How often a long load says how far it is.
+constexpr std::chrono::seconds kTellProgress{2};
 
 std::string DefaultWorkerId() {
   char host[256] = {};
@@ -134,7 +140,18 @@ absl::StatusOr<std::vector<std::unique_ptr<ModelHost>>> LoadModels(const Config&
   for (const ModelEntry& entry : config.AllModels()) {
     kLog.Info("loading", {{"path", entry.path}});
     const SteadyTime begin = Clock::Real().Now();
-    auto loaded = ModelHost::Load(entry, config, [](double) {});
+    SteadyTime told = begin;
+    auto loaded = ModelHost::Load(entry, config, [&](const LoadProgress& progress) {
+      const SteadyTime now = Clock::Real().Now();
+      if (now - told < kTellProgress) return;
+      told = now;
+      const std::chrono::duration<double> seconds = now - begin;
+      kLog.Info("loading",
+                {{"path", entry.path},
+                 {"percent", static_cast<int>(progress.fraction() * 100)},
+                 {"bytes", progress.bytes},
+                 {"bytes_per_second", static_cast<double>(progress.bytes) / seconds.count()}});
+    });
     if (!loaded.ok()) return Annotate(loaded.status(), entry.path);
     for (const auto& other : models) {
       if (other->info().id() == (*loaded)->info().id()) {
@@ -151,12 +168,32 @@ absl::StatusOr<std::vector<std::unique_ptr<ModelHost>>> LoadModels(const Config&
                          {"memory_bytes", info.memory_bytes()},
                          {"kv_blocks", models.back()->kv_blocks()},
                          {"weights_from", models.back()->weights_from()},
+                         {"bytes_per_second", models.back()->load_bytes_per_second()},
                          {"load_ms", Clock::Real().Now() - begin}});
     if (const absl::Status& problem = models.back()->cache_problem(); !problem.ok()) {
       kLog.Warning("repack cache not used", {{"model", info.id()}, {"error", ToString(problem)}});
     }
   }
   return models;
+}
+
+// The figures of each GPU that models are on, where the driver's library gives any.
+std::vector<std::unique_ptr<GpuTelemetry>> WatchGpus(
+    telemetry::Registry& metrics, const std::vector<std::unique_ptr<ModelHost>>& models) {
+  std::set<std::string> gpus;
+  for (const auto& model : models) {
+    if (!model->pci_bus_id().empty()) gpus.insert(model->pci_bus_id());
+  }
+  std::vector<std::unique_ptr<GpuTelemetry>> watched;
+  for (const std::string& gpu : gpus) {
+    auto nvml = Nvml::Open();
+    if (nvml.ok()) {
+      watched.push_back(std::make_unique<GpuTelemetry>(metrics, *std::move(nvml), gpu));
+    } else {
+      kLog.Warning("no figures of the GPU", {{"gpu", gpu}, {"error", ToString(nvml.status())}});
+    }
+  }
+  return watched;
 }
 
 }  // namespace
@@ -192,6 +229,7 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
   WEFT_ASSIGN_OR_RETURN(const auto models, LoadModels(config));
   Health watch(models, config.hang_timeout);
   WorkerTelemetry worker_telemetry(telemetry->metrics(), telemetry->tracer(), worker_id, models);
+  const auto gpus = WatchGpus(telemetry->metrics(), models);
 
   HubOptions options;
   options.lease = config.lease;

@@ -138,6 +138,15 @@ WorkerTelemetry::WorkerTelemetry(telemetry::Registry& metrics, telemetry::Tracer
             [](const Stats& s) { return static_cast<double>(s.steps); });
     counter("weft_engine_failed_steps_total", "Forward passes that failed.",
             [](const Stats& s) { return static_cast<double>(s.failures); });
+    if (!host->pci_bus_id().empty()) {
+      counter("weft_device_busy_seconds_total", "Time from the first to the last kernel of steps.",
+              [](const Stats& s) { return s.device_seconds; });
+      counter("weft_device_gap_seconds_total",
+              "Time between two steps of which the second was on its way before the first ended.",
+              [](const Stats& s) { return s.gap_seconds; });
+      counter("weft_device_gaps_total", "Such pairs of steps.",
+              [](const Stats& s) { return static_cast<double>(s.gaps); });
+    }
     counter("weft_kv_evictions_total", "KV blocks thrown out of the prefix cache.",
             [](const Stats& s) { return static_cast<double>(s.evictions); });
 
@@ -150,6 +159,13 @@ WorkerTelemetry::WorkerTelemetry(telemetry::Registry& metrics, telemetry::Tracer
                    {"model_name"})
         .With({info.id()})
         .Set(host->load_seconds());
+    metrics
+        .GaugeWith("weft_model_load_bytes_per_second",
+                   "Weights in the file by the time it took to repack them, or to copy them to a "
+                   "GPU.",
+                   {"model_name"})
+        .With({info.id()})
+        .Set(host->load_bytes_per_second());
     metrics
         .GaugeWith("model_info", "The model served: always 1.",
                    {"model_id", "version", "framework", "architecture", "quantization"})

@@ -89,6 +89,16 @@ def test_a_gpu_that_is_not_there_is_an_error_that_says_what_was_looked_for(tmp_p
     done = start("--device", "tpu")
     assert done.returncode == 2
     assert "worker: device: expected cpu, cuda or cuda:N, found tpu" in done.stderr
+    done = start("--device", "cuda", "--numerics", "fast", "--dtype", "bf16",
+                 "--kv-memory-fraction", "0.8", "--set", "worker.kv_type=fp8")
+    assert done.returncode == 1 and "libcuda.so.1" in done.stderr, done
+    for keys, problem in ((["--dtype", "bf16"], "worker.dtype: bf16 is for worker.device cuda"),
+                          (["--set", "worker.kv_type=fp8"], "worker.kv_type: fp8 is for"),
+                          (["--device", "cuda", "--set", "worker.kv_type=q8_0"],
+                           "worker.kv_type: q8_0 is for"),
+                          (["--kv-memory-fraction", "1.5"], "worker.kv_memory_fraction")):
+        done = start(*keys)
+        assert done.returncode == 2 and problem in done.stderr, done
 
 
 def test_metrics_have_the_promised_names(mesh, model):

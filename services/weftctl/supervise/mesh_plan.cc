@@ -222,6 +222,7 @@ absl::Status PlanWorkers(const PlanOptions& options, const config::Value& file,
     Instance worker(options, file, "worker", WorkerName(i));
     if (!options.model_path.empty()) worker.Default("worker.model", options.model_path);
     worker.Default("telemetry.otlp_endpoint", otlp);
+    if (options.gpu) worker.Default("worker.device", fmt::format("cuda:{}", i));
     // Several workers of one host share its cores.
     if (options.workers > 1) {
       worker.Default("worker.threads", std::to_string(std::max(1, cores / options.workers)));

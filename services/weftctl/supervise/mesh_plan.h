@@ -18,6 +18,7 @@ struct PlanOptions {
   std::string bin_dir;      // where weft-gateway and the others are
   int workers = 1;
   std::string model_path;
+  bool gpu = false;           // worker i computes on GPU i, where the file does not say otherwise
   std::string jaeger;         // path of Jaeger's binary; empty: none
   std::string jaeger_config;  // its configuration: OTLP on 14317, the page on 16686
 };

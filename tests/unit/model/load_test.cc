@@ -193,13 +193,16 @@ TEST_CASE("Progress ascends to one", "[model]") {
   double last = 0;
   bool ascending = true;
   ModelOptions options;
-  options.progress = [&](double fraction) {
-    ascending &= fraction >= last;
-    last = fraction;
+  uint64_t bytes = 0;
+  options.progress = [&](const LoadProgress& progress) {
+    ascending &= progress.fraction() >= last;
+    last = progress.fraction();
+    bytes = progress.bytes;
   };
   REQUIRE(ErrorOf({}, options).empty());
   REQUIRE(ascending);
   REQUIRE(last == 1.0);
+  REQUIRE(bytes > 1000);
 }
 
 class BatchRules {

@@ -68,7 +68,7 @@ TEST_CASE("A model that does not fit is refused before it is loaded, with the by
   tiny.overrides["context_length"] = 1'000'000;
   ModelOptions options{.threads = 1};
   options.memory = MemoryPlan{.kv_bytes = UINT64_MAX, .sequences = 1'000'000'000};
-  options.progress = [](double) { FAIL("loading began"); };
+  options.progress = [](const LoadProgress&) { FAIL("loading began"); };
   const auto refused = Model::Load(GgufFile::FromBytes(tiny.Bytes()).value(), options);
   REQUIRE(refused.status().code() == absl::StatusCode::kResourceExhausted);
   options.progress = nullptr;

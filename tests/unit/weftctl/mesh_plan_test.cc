@@ -100,6 +100,21 @@ TEST_CASE("MakePlan fills in sockets, the model and the list of workers", "[supe
   CHECK(Sets(Find(*plan, "gateway"), "telemetry.otlp_endpoint=127.0.0.1:4317"));
 }
 
+TEST_CASE("MakePlan gives every worker a GPU when it is asked to, unless the file says otherwise",
+          "[supervise]") {
+  FakeMesh mesh;
+  mesh.options.workers = 2;
+  mesh.options.gpu = true;
+  const auto plan = MakePlan(mesh.options);
+  REQUIRE(plan.ok());
+  CHECK(Sets(Find(*plan, "worker-0"), "worker.device=cuda:0"));
+  CHECK(Sets(Find(*plan, "worker-1"), "worker.device=cuda:1"));
+  mesh.File("worker:\n  device: cpu\n");
+  const auto named = MakePlan(mesh.options);
+  REQUIRE(named.ok());
+  CHECK_FALSE(Sets(Find(*named, "worker-0"), "worker.device=cuda:0"));
+}
+
 TEST_CASE("MakePlan gives further workers admin ports 10 apart and a share of the cores",
           "[supervise]") {
   FakeMesh mesh;
