@@ -3,128 +3,20 @@
 
 import argparse
 import json
-import os
-import platform
-import shutil
-import signal
-import socket
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-STEP_US = 10_000
+from stage import BIN_DIR, MODEL, ROOT, STEP_US, Mesh, provenance, summary
+
 TOKENS = 16  # of a request of the latency part
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Mesh:
-    """Gateway, scheduler, a paced worker and perhaps the scanner, for the length of a with block."""
-
-    def __init__(self, bin_dir: Path, model: str, scanner: bool, worker_flags: list[str]):
-        self.bin_dir, self.model, self.scanner, self.worker_flags = bin_dir, model, scanner, worker_flags
-        self.home = Path(tempfile.mkdtemp(prefix="weft-bench-"))
-        self.processes: dict[str, subprocess.Popen] = {}
-        self.port = free_port()
-        self.key = ""
-
-    def start(self, name: str, argv: list[str]) -> None:
-        with open(self.home / f"{name}.log", "w") as log:
-            self.processes[name] = subprocess.Popen(argv, stdout=log, stderr=log)
-
-    def start_service(self, name: str, settings: dict) -> None:
-        argv = [str(self.bin_dir / f"weft-{name}")]
-        settings = {f"{name}.admin_listen": f"127.0.0.1:{free_port()}", "telemetry.traces.enabled": "false", **settings}
-        for key, value in settings.items():
-            argv += ["--set", f"{key}={value}"]
-        self.start(name, argv)
-
-    def __enter__(self) -> "Mesh":
-        try:
-            self.start_all()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def start_all(self) -> None:
-        sockets = {name: f"unix:{self.home}/{name}.sock" for name in ("worker", "scheduler", "scanner")}
-        self.start("worker", [str(self.bin_dir / "bench_mesh"), "worker", "--listen", sockets["worker"], "--model",
-                              self.model, "--step-us", str(STEP_US), *self.worker_flags])
-        self.start_service("scheduler", {"scheduler.listen": sockets["scheduler"],
-                                         "scheduler.workers": sockets["worker"]})
-        if self.scanner:
-            self.start_service("scanner", {"scanner.listen": sockets["scanner"]})
-        self.start_service("gateway", {
-            "gateway.listen": f"127.0.0.1:{self.port}", "gateway.grpc_listen": f"127.0.0.1:{free_port()}",
-            "gateway.database": self.home / "gateway.db", "gateway.admin_key_file": self.home / "admin.key",
-            "gateway.admin_requests_per_minute": 1_000_000, "gateway.scheduler": sockets["scheduler"],
-            "gateway.limits.global.requests_per_minute": 0, "gateway.limits.global.concurrent": 0,
-            "gateway.cache.enabled": "false",
-            "gateway.scanner": sockets["scanner"] if self.scanner else ""})
-        deadline = time.monotonic() + 60
-        while True:
-            for name, process in self.processes.items():
-                if process.poll() is not None:
-                    sys.exit(f"{name} ended at its start:\n" + (self.home / f"{name}.log").read_text())
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ready", timeout=1).read()
-                break
-            except (urllib.error.HTTPError, OSError):
-                if time.monotonic() > deadline:
-                    sys.exit("the mesh does not get ready:\n" + (self.home / "gateway.log").read_text())
-                time.sleep(0.1)
-        self.key = (self.home / "admin.key").read_text().strip()
-
-    def __exit__(self, *_: object) -> None:
-        for process in reversed(self.processes.values()):
-            process.send_signal(signal.SIGTERM)
-        for process in self.processes.values():
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        shutil.rmtree(self.home, ignore_errors=True)
-
-    def cpu_seconds(self) -> dict[str, float]:
-        seconds = {}
-        for name, process in self.processes.items():
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            seconds[name] = (int(fields[11]) + int(fields[12])) / TICKS  # utime, stime of proc(5)
-        return seconds
-
-    def load(self, *argv: object) -> dict:
-        command = [str(self.bin_dir / "bench_sse"), str(argv[0]), "--port", str(self.port), "--key", self.key]
-        out = subprocess.run(command + [str(a) for a in argv[1:]], capture_output=True, text=True)
-        if out.returncode != 0:
-            sys.exit(f"bench_sse failed: {out.stderr}")
-        return json.loads(out.stdout)
-
-
-def summary(values: list[float], digits: int = 3) -> dict:
-    return {"median": round(statistics.median(values), digits), "lowest": round(min(values), digits),
-            "highest": round(max(values), digits)}
 
 
 def measure_latency(mesh: Mesh, requests: int, rate: int) -> dict:
-    return mesh.load("latency", "--rate", rate, "--requests", requests, "--tokens", TOKENS, "--step-us", STEP_US)
+    return mesh.load("latency", rate=rate, requests=requests, tokens=TOKENS, step_us=STEP_US)
 
 
 def measure_streams(mesh: Mesh, streams: int, tokens: int) -> dict:
     before = mesh.cpu_seconds()
-    result = mesh.load("streams", "--streams", streams, "--tokens", tokens)
+    result = mesh.load("streams", streams=streams, tokens=tokens)
     after = mesh.cpu_seconds()
     result["tokens_per_s"] = result["tokens"] / result["seconds"]
     result["engine_tokens_per_s"] = streams * 1e6 / STEP_US
@@ -134,9 +26,8 @@ def measure_streams(mesh: Mesh, streams: int, tokens: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bin-dir", type=Path, default=os.environ.get("WEFT_BIN_DIR", ROOT / "build/bench/bin"))
-    parser.add_argument("--model", default=os.environ.get(
-        "WEFT_MODEL", str(ROOT / ".weft/models/SmolLM2-135M-Instruct.Q4_1.gguf")))
+    parser.add_argument("--bin-dir", type=Path, default=BIN_DIR)
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--rate", type=int, default=100)
@@ -158,11 +49,7 @@ def main() -> None:
                 streams[name].append(measure_streams(mesh, options.streams, options.stream_tokens))
 
     result: dict = {
-        "commit": subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True,
-                                 text=True).stdout.strip(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f} at the end, "
-                   f"niceness {os.nice(0)}, {'real-time' if os.sched_getscheduler(0) else 'normal'} scheduling",
-        "command": " ".join(sys.argv),
+        **provenance(),
         "rounds": options.rounds, "step_us": STEP_US,
         "added_latency_ms": {"rate": options.rate, "requests_per_round": options.requests, "tokens": TOKENS},
         "streams": {"streams": options.streams, "tokens_each": options.stream_tokens}}

@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <string>
 
@@ -222,6 +223,44 @@ std::vector<SseResult> RunSse(const SseTarget& target,
   close(timer);
   close(poll);
   return results;
+}
+
+std::vector<SseResult> RunClosedLoop(const SseTarget& target, size_t streams,
+                                     std::chrono::nanoseconds duration) {
+  const std::string request = RequestText(target);
+  std::deque<SseResult> results;  // does not move what connections write to
+  std::vector<std::unique_ptr<Connection>> connections;
+  const int poll = epoll_create1(0);
+  const auto send = [&](Connection& connection) {
+    results.emplace_back().due = Clock::now();
+    connection.Send(request, &results.back());
+  };
+  const Time end = Clock::now() + duration;
+  for (size_t i = 0; i < streams; ++i) {
+    connections.push_back(std::make_unique<Connection>(target.port));
+    epoll_event added{};
+    added.events = EPOLLIN;
+    added.data.ptr = connections.back().get();
+    epoll_ctl(poll, EPOLL_CTL_ADD, connections.back()->fd(), &added);
+    send(*connections.back());
+  }
+  size_t running = streams;
+  while (running > 0) {
+    epoll_event events[128];
+    const int n = epoll_wait(poll, events, 128, 30'000);
+    if (n == 0) Die("nothing came for 30 s");
+    for (int i = 0; i < n; ++i) {
+      auto& connection = *static_cast<Connection*>(events[i].data.ptr);
+      if (connection.Read() != Connection::State::kFree) continue;
+      if (Clock::now() < end) {
+        send(connection);
+      } else {
+        --running;
+      }
+    }
+  }
+  close(poll);
+  return {results.begin(), results.end()};
 }
 
 }  // namespace weft::bench

@@ -33,4 +33,9 @@ struct SseResult {
 std::vector<SseResult> RunSse(const SseTarget& target,
                               const std::vector<std::chrono::nanoseconds>& arrivals);
 
+// `streams` clients that each send the next request when an answer has ended, for `duration`; what
+// runs then is read to its end. Returns the answers.
+std::vector<SseResult> RunClosedLoop(const SseTarget& target, size_t streams,
+                                     std::chrono::nanoseconds duration);
+
 }  // namespace weft::bench

@@ -2,8 +2,9 @@
 //
 //   bench_sse latency --port N --key K --rate 100 --requests 2000 --tokens 16 --step-us 10000
 //   bench_sse streams --port N --key K --streams 256 --tokens 500
+//   bench_sse flood   --port N --key K --streams 256 --tokens 64 --seconds 10
 //
-// run_latency.py starts what it talks to.
+// The scripts beside it start what it talks to.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -96,6 +97,22 @@ int Streams(const SseTarget& target, const Flags& flags) {
   return 0;
 }
 
+// Clients that never pause.
+int Flood(const SseTarget& target, const Flags& flags) {
+  const auto results = RunClosedLoop(target, std::stoul(flags.at("--streams")),
+                                     std::chrono::seconds(std::stoll(flags.at("--seconds"))));
+  if (!AllWhole(results, target.max_tokens)) {
+    fmt::print(stderr, "bench_sse: an answer has other tokens than were asked for\n");
+    return 1;
+  }
+  std::vector<double> first;
+  for (const SseResult& r : results) first.push_back(Millis(r.first_text - r.due));
+  fmt::print(R"({{"requests":{},"first_token_ms":{}}})"
+             "\n",
+             results.size(), Percentiles(std::move(first)));
+  return 0;
+}
+
 }  // namespace
 }  // namespace weft::bench
 
@@ -110,6 +127,7 @@ int main(int argc, char** argv) {
     target.max_tokens = static_cast<uint32_t>(std::stoul(flags.at("--tokens")));
     if (mode == "latency") return weft::bench::Latency(target, flags);
     if (mode == "streams") return weft::bench::Streams(target, flags);
+    if (mode == "flood") return weft::bench::Flood(target, flags);
   } catch (const std::exception&) {
   }
   fmt::print(stderr, "bench_sse: wrong flags; see the head of bench/gateway/sse_load.cc\n");

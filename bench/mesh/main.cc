@@ -2,7 +2,7 @@
 //
 //   bench_mesh [--model F.gguf] [--json OUT]           starts a synthetic worker and the scheduler
 //   bench_mesh worker --listen ADDR --model F.gguf [--step-us N] [--first-token-at-once]
-//                   [--own-pace]                      only the synthetic worker, for other
+//                   [--own-pace] [--max-sequences N]  only the synthetic worker, for other
 //                                                     benchmarks
 #include <sys/utsname.h>
 
@@ -189,6 +189,9 @@ int main(int argc, char** argv) {
     options.engine.step = std::chrono::microseconds(std::stoll(flags["--step-us"]));
   }
   if (flags.contains("--id")) options.model_id = flags["--id"];
+  if (flags.contains("--max-sequences")) {
+    options.engine.max_sequences = static_cast<uint32_t>(std::stoul(flags["--max-sequences"]));
+  }
   options.engine.first_token_at_once = flags.contains("--first-token-at-once");
   options.engine.own_pace = flags.contains("--own-pace");
   const absl::Status status = weft::bench::RunSyntheticWorker(options);

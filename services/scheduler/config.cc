@@ -35,6 +35,9 @@ void Bind(config::Binder& b, Config& c) {
         "have so many, requests gather until so many wait");
   b.Int("max_wait_ms", &c.max_wait_ms, 0, 10'000,
         "how long the first of the gathering requests waits at most, in milliseconds");
+  b.Int("reserve_percent", &d.reserve_percent, 0, 50,
+        "part of a worker's sequences and KV blocks that tenants leave to those who have less than "
+        "an even part of it");
   b.Int("queue_capacity", &d.queue_capacity, 1, 1'000'000,
         "requests that wait; beyond, RESOURCE_EXHAUSTED with a time to retry");
   b.Int("queue_capacity_per_tenant", &d.queue_capacity_per_tenant, 1, 1'000'000,

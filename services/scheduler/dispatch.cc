@@ -1,5 +1,6 @@
 // From the queues to the workers.
 #include <algorithm>
+#include <optional>
 
 #include "libs/base/status.h"
 #include "services/scheduler/dispatcher.h"
@@ -13,6 +14,9 @@ constexpr int kUnavailable = 14;  // google.rpc.Code
 // A sequence is expected to grow by at most so many tokens when blocks are counted; beyond, the
 // worker preempts.
 constexpr uint64_t kExpectedGrowth = 256;
+
+// Tenants that are passed over in one look at the queue because they have their part already.
+constexpr int kMaxPassedOver = 64;
 
 }  // namespace
 
@@ -40,8 +44,17 @@ size_t Dispatcher::SharedWithSiblings(const Request& request, const WorkerLink& 
   return most;
 }
 
-WorkerLink* Dispatcher::Route(const Request& request) {
+// A tenant has its part of a worker when it runs there as much as each would if one more came.
+bool Dispatcher::HasItsPart(const Request& request, const LinkModel& model) const {
+  const auto own = model.tenants.find(request.share_key);
+  const uint32_t running = own == model.tenants.end() ? 0 : own->second;
+  const size_t tenants = model.tenants.size() + (running == 0 ? 1 : 0);
+  return running >= model.max_sequences / (tenants + 1);
+}
+
+WorkerLink* Dispatcher::Route(const Request& request, bool* held_back) {
   std::vector<RouteCandidate> candidates;
+  std::vector<RouteCandidate> bounded;
   std::vector<WorkerLink*> links;
   RouteNeed need;
   need.prefill_tokens = request.prompt_ids.size() + request.log.size();
@@ -72,9 +85,17 @@ WorkerLink* Dispatcher::Route(const Request& request) {
         kv::kBlockTokens;
     candidates.push_back(c);
     links.push_back(&link);
+    if (held_back == nullptr) continue;
+    if (HasItsPart(request, model)) {
+      c.max_in_flight -= c.max_in_flight * options_.reserve_percent / 100;
+      c.max_blocks -= c.max_blocks * options_.reserve_percent / 100;
+    }
+    bounded.push_back(c);
   }
-  const auto chosen = ChooseWorker(candidates, need);
-  return chosen ? links[*chosen] : nullptr;
+  const auto chosen = ChooseWorker(held_back == nullptr ? candidates : bounded, need);
+  if (chosen) return links[*chosen];
+  if (held_back != nullptr) *held_back = ChooseWorker(candidates, need).has_value();
+  return nullptr;
 }
 
 bool Dispatcher::HasIdleWorker(const Model& model) const {
@@ -125,17 +146,37 @@ void Dispatcher::Dispatch(Model& model) {
     model.again.erase(model.again.begin() + static_cast<std::ptrdiff_t>(i));
     DispatchTo(request, *link);
   }
-  while (!model.queue.empty() && !GatherMore(model)) {
-    Request& request = *requests_.at(model.queue.Peek(1).front().id);
-    if (!IsServed(request) && FailReplaced(request, {})) continue;
-    WorkerLink* link = Route(request);
-    if (link == nullptr) break;  // no room for the next one in fair order: nobody overtakes it
-    model.queue.Pop();
-    DispatchTo(request, *link);
-  }
+  DispatchQueued(model);
   if (model.queue.empty()) {
     model.gathering_since.reset();
     model.window_open = false;
+  }
+}
+
+// Nobody overtakes the next one in fair order when there is no room for it, except where it is its
+// own tenant's part that is full.
+void Dispatcher::DispatchQueued(Model& model) {
+  while (!model.queue.empty() && !GatherMore(model)) {
+    WorkerLink* link = nullptr;
+    Request* replaced = nullptr;
+    int passed_over = 0;
+    bool stop = false;
+    const auto next = model.queue.PopIf([&](const batching::FairEntry& entry) {
+      if (stop) return false;
+      Request& request = *requests_.at(entry.id);
+      if (!IsServed(request)) {
+        replaced = &request;
+        stop = true;
+        return false;
+      }
+      bool held_back = false;
+      link = Route(request, &held_back);
+      stop = link == nullptr && (!held_back || ++passed_over >= kMaxPassedOver);
+      return link != nullptr;
+    });
+    if (replaced != nullptr && FailReplaced(*replaced, {})) continue;
+    if (!next) return;
+    DispatchTo(*requests_.at(next->id), *link);
   }
 }
 
@@ -217,10 +258,12 @@ void Dispatcher::DispatchTo(Request& request, WorkerLink& link) {
   Assignment assignment;
   assignment.request = &request;
   assignment.model = request.model->id;
+  assignment.share_key = request.share_key;
   assignment.blocks = BlocksNeeded(request, link);
   assignment.prefill = request.prompt_ids.size() + request.log.size();
   assignment.recompute = again || request.log.size() > 0;
   ++model.in_flight;
+  ++model.tenants[request.share_key];
   ++model.prefilling;
   model.blocks += assignment.blocks;
   model.pending_prefill += assignment.prefill;

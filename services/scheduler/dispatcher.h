@@ -38,6 +38,10 @@ struct DispatcherOptions {
   uint32_t max_batch_size = 8;
   std::chrono::milliseconds max_wait{50};
 
+  // Of a worker's sequences and KV blocks, for tenants that have less than an even part of it: a
+  // tenant that floods leaves so much free, and another one's request finds room at once.
+  uint32_t reserve_percent = 10;
+
   uint32_t queue_capacity = 1024;  // requests that do not run yet, all models
   uint32_t queue_capacity_per_tenant = 1024;
   std::chrono::milliseconds default_timeout{600'000};
@@ -151,7 +155,11 @@ class Dispatcher {
   bool FailReplaced(Request& request, std::chrono::nanoseconds patience);
   static bool Serves(const WorkerLink& link, const Request& request);
   const v1::ModelInfo* InfoFor(const Model& model, const v1::Submit& submit) const;
-  WorkerLink* Route(const Request& request);
+  // nullptr: no worker has room. Given `held_back`, the tenant's part counts: true when only that
+  // stands in the way.
+  WorkerLink* Route(const Request& request, bool* held_back = nullptr);
+  bool HasItsPart(const Request& request, const LinkModel& model) const;
+  void DispatchQueued(Model& model);
   static size_t SharedWithSiblings(const Request& request, const WorkerLink& link);
   bool GatherMore(Model& model);
   bool HasIdleWorker(const Model& model) const;

@@ -317,6 +317,9 @@ void Dispatcher::ReleaseAssignment(WorkerLink& link, uint32_t handle) {
   const Assignment& a = it->second;
   LinkModel& model = link.models.at(a.model);
   --model.in_flight;
+  if (const auto tenant = model.tenants.find(a.share_key); --tenant->second == 0) {
+    model.tenants.erase(tenant);
+  }
   if (a.prefill > 0) --model.prefilling;
   model.blocks -= a.blocks;
   model.pending_prefill -= a.prefill;

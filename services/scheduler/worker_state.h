@@ -27,7 +27,8 @@ struct LinkModel {
   uint32_t max_sequences = 0;  // credits
   uint64_t max_blocks = 0;
   uint32_t in_flight = 0;
-  uint32_t prefilling = 0;  // of those, without a first token yet
+  std::unordered_map<uint64_t, uint32_t> tenants;  // of those, by share key; no zeros
+  uint32_t prefilling = 0;                         // of those, without a first token yet
   uint64_t blocks = 0;
   uint64_t pending_prefill = 0;  // tokens whose prefill has not ended
   uint64_t recompute = 0;        // of those, for sequences that were lost elsewhere
@@ -43,6 +44,7 @@ struct LinkModel {
 struct Assignment {
   Request* request = nullptr;  // null: over here, its cancel is on the way
   std::string model;
+  uint64_t share_key = 0;
   uint64_t blocks = 0;
   uint64_t prefill = 0;  // 0 once the first token came
   bool recompute = false;

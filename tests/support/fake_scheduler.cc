@@ -10,6 +10,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "libs/base/status.h"
 #include "libs/rpc/server.h"
@@ -18,6 +19,8 @@
 
 namespace weft::test {
 namespace {
+
+constexpr size_t kFrameText = 1u << 20;
 
 using Clock = std::chrono::steady_clock;
 using SessionPtr = std::shared_ptr<rpc::Session<v1::DeltaFrame>>;
@@ -257,7 +260,10 @@ class Fake final : public FakeScheduler, public v1::SchedulerService::CallbackSe
       const auto now = Clock::now();
       for (auto it = running_.begin(); it != running_.end();) {
         Running& r = it->second;
-        const bool done = r.due <= now && Step(r, frames[r.session]);
+        v1::DeltaFrame& frame = frames[r.session];
+        const bool done = r.due <= now && Step(r, frame);
+        // As the real one, which has a bound too: a frame beyond gRPC's limit ends the session.
+        if (frame.text().size() > kFrameText) r.session->Send(std::exchange(frame, {}));
         it = done ? running_.erase(it) : std::next(it);
       }
       for (auto& [session, frame] : frames) {

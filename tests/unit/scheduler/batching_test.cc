@@ -75,6 +75,64 @@ TEST_CASE("Tenants share a busy worker by weight, whatever one of them floods", 
   CHECK(small_served == 4);
 }
 
+TEST_CASE("A tenant that floods leaves room on a worker for others", "[scheduler]") {
+  Bench b;
+  b.AddWorker(1, 20);
+  const auto submit = [&](uint32_t first, uint32_t last, const char* tenant) {
+    for (uint32_t h = first; h <= last; ++h) {
+      v1::Submit s = Bench::Request(h);
+      s.set_share_key(tenant);
+      b.Submit(s);
+    }
+  };
+  const auto running = [&](std::string_view tenant_ids) {
+    size_t n = 0;
+    for (const v1::WorkItem& item : b.workers[1].items)
+      n += item.request_id().starts_with(tenant_ids);
+    return n;
+  };
+  submit(100, 149, "flood");
+  b.Wait(60ms);
+  CHECK(b.workers[1].items.size() == 18);
+
+  SECTION("for one who comes, at once, and once more") {
+    submit(200, 200, "quiet");
+    CHECK(running("r2") == 1);
+    submit(201, 202, "quiet");
+    CHECK(running("r2") == 2);
+    // The room that ends is the newcomer's first, as it was served less.
+    b.Row(1, b.workers[1].items[0], 0, {1}, v1::FINISH_REASON_LENGTH);
+    CHECK(running("r2") == 3);
+    CHECK(b.workers[1].items.size() == 21);
+  }
+  SECTION("for a third one beside two that flood") {
+    submit(200, 249, "other flood");
+    for (size_t i = 0; i < 60; ++i) {
+      b.Row(1, b.workers[1].items[i], 0, {1}, v1::FINISH_REASON_LENGTH);
+    }
+    const size_t before = b.workers[1].items.size();
+    submit(300, 300, "quiet");
+    CHECK(b.workers[1].items.size() == before + 1);
+    CHECK(running("r3") == 1);
+  }
+  SECTION("and takes what ends, but for that room") {
+    for (size_t i = 0; i < 30; ++i) {
+      b.Row(1, b.workers[1].items[i], 0, {1}, v1::FINISH_REASON_LENGTH);
+      CHECK(b.workers[1].items.size() == 19 + i);
+    }
+  }
+}
+
+TEST_CASE("A tenant alone gets a whole worker when nothing is kept for others", "[scheduler]") {
+  DispatcherOptions options;
+  options.reserve_percent = 0;
+  Bench b(options);
+  b.AddWorker(1, 20);
+  for (uint32_t h = 1; h <= 30; ++h) b.Submit(Bench::Request(h));
+  b.Wait(60ms);
+  CHECK(b.workers[1].items.size() == 20);
+}
+
 TEST_CASE("A higher priority goes first", "[scheduler]") {
   Bench b;
   b.AddWorker(1, 1);
