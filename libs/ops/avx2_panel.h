@@ -290,7 +290,7 @@ void Avx2PanelMatmul(const MatmulArgs& args, int64_t least_rows) {
     rest.rows -= whole;
     rest.x = part.x.from(whole);
     rest.out += whole * part.out_stride;
-    MatmulGroups<SimdAvx2>(rest);
+    Matmul<SimdAvx2>(rest);
   });
 }
 

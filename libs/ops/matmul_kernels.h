@@ -35,9 +35,10 @@ class FetchAhead {
  public:
   static constexpr int64_t kTurns = 4;
 
-  FetchAhead(const uint8_t* weights, int64_t block_bytes, int64_t turns)
+  FetchAhead(const uint8_t* weights, int64_t block_bytes, int64_t turns, int64_t turn = 0)
       : weights_(weights),
         block_bytes_(block_bytes),
+        first_(kLine * turn),
         step_(kLine * std::clamp<int64_t>(turns, 1, kTurns)) {}
 
   void Fetch(int64_t block) const {
@@ -51,14 +52,20 @@ class FetchAhead {
   static constexpr int64_t kLine = 64;
   const uint8_t* weights_;
   int64_t block_bytes_;
-  int64_t first_ = 0;
+  int64_t first_;
   int64_t step_;
 };
 
-// R rows of x against one group of a quantised layout. Few rows prefetch `kAhead` bytes ahead.
+struct FetchNothing {
+  void Fetch(int64_t /*block*/) const {}
+};
+
+// R rows of x against one group of a quantised layout. Few rows prefetch `kAhead` bytes ahead;
+// `ahead` is told each block.
 template <typename S, int R, typename Tile, int64_t kAhead = kPrefetchBytes>
 struct QuantPass {
-  static void Run(const MatmulArgs& args, int64_t group, int64_t row) {
+  template <typename Ahead = FetchNothing>
+  static void Run(const MatmulArgs& args, int64_t group, int64_t row, const Ahead& ahead = {}) {
     using F = typename S::F;
     constexpr Sum kSum = Tile::kSum;
     const int64_t blocks = args.cols / kQBlock;
@@ -75,6 +82,7 @@ struct QuantPass {
     for (int64_t b = 0; b < blocks;
          ++b, q += stride * kQBlock, scale += stride, scaled_sum += stride, minus += 2 * stride) {
       const Tile tile(weights, b);
+      ahead.Fetch(b);
       if constexpr (R <= kPrefetchRows && kAhead > 0) {
         for (int64_t at = 0; at < block_bytes; at += 64) {
           __builtin_prefetch(weights + b * block_bytes + at + kAhead);
@@ -151,9 +159,11 @@ struct FromBf16 {
   static typename S::F Load(const uint16_t* p) { return S::LoadBf16(p); }
 };
 
+// Floats as they are; 32 inputs count as a block.
 template <typename S, int R, typename From>
 struct FloatPass {
-  static void Run(const MatmulArgs& args, int64_t group, int64_t row) {
+  template <typename Ahead = FetchNothing>
+  static void Run(const MatmulArgs& args, int64_t group, int64_t row, const Ahead& ahead = {}) {
     using F = typename S::F;
     const auto* w = reinterpret_cast<const typename From::Element*>(args.weights) +
                     group * args.cols * kGroupRows;
@@ -162,6 +172,7 @@ struct FloatPass {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) sums[r] = S::Set1(0.0f);
     for (int64_t k = 0; k < args.cols; ++k) {
+      if (R > kPrefetchRows && k % kQBlock == 0) ahead.Fetch(k / kQBlock);
       const F weight = From::Load(w + k * kGroupRows);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
@@ -197,54 +208,87 @@ void InCachedGroups(const MatmulArgs& args, Fn&& fn) {
   }
 }
 
-// All rows of all groups: R rows at a time, the rest by halves. A row's bits do not depend on R.
-template <typename S, template <typename, int> class Pass>
-void MatmulRows(const MatmulArgs& args) {
-  constexpr int kRows = S::kMatmulRows;
+// fn.operator()<R>(first row): kRows rows at a time, the rest by halves. A row's bits do not depend
+// on R.
+template <int kRows, typename Fn>
+void ByRows(int64_t rows, Fn&& fn) {
   int64_t row = 0;
   const auto take = [&]<int R>() {
-    for (int64_t group = 0; group < args.groups; ++group) Pass<S, R>::Run(args, group, row);
+    fn.template operator()<R>(row);
     row += R;
   };
-  while (args.rows - row >= kRows) take.template operator()<kRows>();
+  while (rows - row >= kRows) take.template operator()<kRows>();
   if constexpr (kRows > 4) {
-    if (args.rows - row >= 4) take.template operator()<4>();
+    if (rows - row >= 4) take.template operator()<4>();
   }
-  if (args.rows - row == 3) take.template operator()<3>();
-  if (args.rows - row == 2) take.template operator()<2>();
-  if (args.rows - row == 1) take.template operator()<1>();
+  if (rows - row == 3) take.template operator()<3>();
+  if (rows - row == 2) take.template operator()<2>();
+  if (rows - row == 1) take.template operator()<1>();
 }
 
-template <typename S>
-void MatmulGroups(const MatmulArgs& args) {
-  switch (args.layout) {
-    case Layout::kQ4:
-      return MatmulRows<S, Q4Pass>(args);
-    case Layout::kQ8:
-      return MatmulRows<S, Q8Pass>(args);
-    case Layout::kQ4K:
-      return MatmulRows<S, Q4KPass>(args);
-    case Layout::kQ5K:
-      return MatmulRows<S, Q5KPass>(args);
-    case Layout::kQ6:
-      return MatmulRows<S, Q6Pass>(args);
-    case Layout::kCodes:
-      return MatmulRows<S, CodesPass>(args);
-    case Layout::kCodesOffset:
-      return MatmulRows<S, CodesOffsetPass>(args);
-    case Layout::kF32:
-      return MatmulRows<S, F32Pass>(args);
-    case Layout::kF16:
-      return MatmulRows<S, F16Pass>(args);
-    case Layout::kBF16:
-      return MatmulRows<S, Bf16Pass>(args);
+// All rows of all groups.
+template <typename S, template <typename, int> class Pass>
+void MatmulRows(const MatmulArgs& args) {
+  ByRows<S::kMatmulRows>(args.rows, [&]<int R>(int64_t row) {
+    for (int64_t group = 0; group < args.groups; ++group) Pass<S, R>::Run(args, group, row);
+  });
+}
+
+// The same, where memory is slower than the passes: the weights are taken so few at a time that all
+// rows find them in the second-level cache, and the first passes over them fetch the next ones
+// into it. kFewBytes, kManyBytes: weights taken at a time for up to kFewRows rows and for more,
+// which would read their activations too often. A single pass fetches kFewBytes ahead.
+template <typename S, template <typename, int> class Pass, int64_t kFewBytes = 64 << 10,
+          int64_t kManyBytes = 512 << 10>
+void MatmulFetching(const MatmulArgs& args) {
+  constexpr int64_t kFewRows = 64;
+  constexpr int kRows = S::kMatmulRows;
+  const int64_t group_bytes = GroupBytes(args.layout, args.cols);
+  const int64_t block_bytes = GroupBytes(args.layout, kSuper * kQBlock) / kSuper;
+  const int64_t bytes = args.rows <= kFewRows ? kFewBytes : kManyBytes;
+  const int64_t most = std::max<int64_t>(1, bytes / group_bytes);
+  const int64_t turns = std::clamp<int64_t>(args.rows / kRows, 1, FetchAhead<S>::kTurns);
+  const int64_t ahead = args.rows <= kRows ? kFewBytes : most * group_bytes;
+  for (int64_t from = 0; from < args.groups; from += most) {
+    const int64_t to = std::min(from + most, args.groups);
+    ByRows<kRows>(args.rows, [&]<int R>(int64_t row) {
+      const int64_t turn = row / kRows;
+      for (int64_t group = from; group < to; ++group) {
+        if (turn < turns) {
+          const uint8_t* next = args.weights + group * group_bytes + ahead;
+          Pass<S, R>::Run(args, group, row, FetchAhead<S>(next, block_bytes, turns, turn));
+        } else {
+          Pass<S, R>::Run(args, group, row);
+        }
+      }
+    });
   }
 }
 
 template <typename S>
 void Matmul(const MatmulArgs& args) {
-  if (args.rows <= S::kMatmulRows) return MatmulGroups<S>(args);
-  InCachedGroups<S>(args, MatmulGroups<S>);
+  switch (args.layout) {
+    case Layout::kQ4:
+      return MatmulFetching<S, Q4Pass>(args);
+    case Layout::kQ8:
+      return MatmulFetching<S, Q8Pass>(args);
+    case Layout::kQ4K:
+      return MatmulFetching<S, Q4KPass>(args);
+    case Layout::kQ5K:
+      return MatmulFetching<S, Q5KPass>(args);
+    case Layout::kQ6:
+      return MatmulFetching<S, Q6Pass>(args);
+    case Layout::kCodes:
+      return MatmulFetching<S, CodesPass>(args);
+    case Layout::kCodesOffset:
+      return MatmulFetching<S, CodesOffsetPass>(args);
+    case Layout::kF32:
+      return MatmulFetching<S, F32Pass>(args);
+    case Layout::kF16:
+      return MatmulFetching<S, F16Pass>(args);
+    case Layout::kBF16:
+      return MatmulFetching<S, Bf16Pass>(args);
+  }
 }
 
 }  // namespace weft::cpu
