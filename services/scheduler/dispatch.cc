@@ -5,11 +5,10 @@
 #include "libs/base/status.h"
 #include "services/scheduler/dispatcher.h"
 #include "services/scheduler/router.h"
+#include "services/scheduler/rpc_code.h"
 
 namespace weft::scheduler {
 namespace {
-
-constexpr int kUnavailable = 14;  // google.rpc.Code
 
 // A sequence is expected to grow by at most so many tokens when blocks are counted; beyond, the
 // worker preempts.

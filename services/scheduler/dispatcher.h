@@ -130,36 +130,40 @@ class Dispatcher {
     std::optional<SteadyTime> blocked_since;
   };
 
-  // dispatcher.cc: requests in, deltas out
-  void Admit(uint64_t session, v1::Submit submit);
-  void Refuse(Session& session, const v1::Submit& submit, v1::RequestError error);
-  void PrepareOrPark(Request& request);
-  void Enqueue(Request& request);
-  void TellAccepted(Request& request);
+  // dispatcher.cc
   void SetState(Request& request, RequestState state);
-  void Cancel(Session& session, uint32_t handle);
-  void Deliver(Request& request);
-  void Fail(Request& request, v1::RequestError error);
-  void Finish(Request& request, v1::FinishReason reason, const v1::RequestError* error);
-  Outgoing& Out(uint64_t session, uint32_t handle);
-  void FlushGateway(uint64_t id, Session& session);
   void Expire();
   int64_t RetryAfterMs() const;
   void CheckGateways();
 
+  // admission.cc: requests in
+  void Admit(uint64_t session, v1::Submit submit);
+  void Refuse(Session& session, const v1::Submit& submit, v1::RequestError error);
+  const v1::ModelInfo* InfoFor(const Model& model, const v1::Submit& submit) const;
+  void PrepareOrPark(Request& request);
+  void TellAccepted(Request& request);
+  void Enqueue(Request& request);
+  void Cancel(Session& session, uint32_t handle);
+
+  // delivery.cc: deltas out
+  Outgoing& Out(uint64_t session, uint32_t handle);
+  void Deliver(Request& request);
+  void Fail(Request& request, v1::RequestError error);
+  void Finish(Request& request, v1::FinishReason reason, const v1::RequestError* error);
+  void FlushGateway(uint64_t id, Session& session);
+
   // dispatch.cc: queues to workers
   void Dispatch(Model& model);
+  void DispatchQueued(Model& model);
   void DispatchSuspects(Model& model);
   void DispatchTo(Request& request, WorkerLink& link);
   bool IsServed(const Request& request) const;
   bool FailReplaced(Request& request, std::chrono::nanoseconds patience);
   static bool Serves(const WorkerLink& link, const Request& request);
-  const v1::ModelInfo* InfoFor(const Model& model, const v1::Submit& submit) const;
   // nullptr: no worker has room. Given `held_back`, the tenant's part counts: true when only that
   // stands in the way.
   WorkerLink* Route(const Request& request, bool* held_back = nullptr);
   bool HasItsPart(const Request& request, const LinkModel& model) const;
-  void DispatchQueued(Model& model);
   static size_t SharedWithSiblings(const Request& request, const WorkerLink& link);
   bool GatherMore(Model& model);
   bool HasIdleWorker(const Model& model) const;
@@ -167,10 +171,12 @@ class Dispatcher {
   void RemoveFromQueue(Request& request);
   void FlushWorker(WorkerLink& link);
 
-  // failover.cc: rows in, workers lost
+  // step_frames.cc: rows in
   bool ApplyRows(WorkerLink& link, v1::StepFrame& frame, std::string* why);
   bool ApplyPromptLogprobs(WorkerLink& link, v1::RowPromptLogprobs& row, std::string* why);
   void ApplyFinish(WorkerLink& link, const v1::RowFinish& finish);
+
+  // failover.cc: workers lost
   void ReleaseAssignment(WorkerLink& link, uint32_t handle);
   void StopOnWorker(Request& request);
   void PlaceAgain(Request& request);

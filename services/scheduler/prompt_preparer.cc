@@ -4,12 +4,11 @@
 #include <utility>
 
 #include "libs/base/status.h"
+#include "services/scheduler/rpc_code.h"
 #include "services/scheduler/validate.h"
 
 namespace weft::scheduler {
 namespace {
-
-constexpr int kInvalidArgument = 3;
 
 // Text so long that no tokenisation of it fits is refused without tokenising it.
 std::optional<v1::RequestError> TooLong(const LoadedTokenizer& tokenizer, size_t bytes,

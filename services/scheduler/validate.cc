@@ -5,11 +5,10 @@
 #include <cmath>
 #include <utility>
 
+#include "services/scheduler/rpc_code.h"
+
 namespace weft::scheduler {
 namespace {
-
-// google.rpc.Code numbers.
-constexpr int kInvalidArgument = 3;
 
 std::optional<v1::RequestError> Invalid(std::string_view field, std::string_view what) {
   return MakeError(kInvalidArgument, fmt::format("{}: {}", field, what), field);
