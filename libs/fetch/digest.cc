@@ -65,6 +65,24 @@ std::string Base64(std::string_view bytes) {
   return out;
 }
 
+std::optional<std::string> Base64Decode(std::string_view text) {
+  std::string plain;
+  for (const char c : text) {
+    if (c != '\n' && c != '\r') plain += c;
+  }
+  if (plain.size() % 4 != 0 || plain.size() > (64u << 20)) return {};
+  const size_t first_pad = plain.find('=');
+  const size_t padding = first_pad == std::string::npos ? 0 : plain.size() - first_pad;
+  if (padding > 2 || plain.find_first_not_of('=', first_pad) < plain.size()) return {};
+  std::string out(plain.size() / 4 * 3, '\0');
+  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                   reinterpret_cast<const unsigned char*>(plain.data()),
+                                   static_cast<int>(plain.size()));
+  if (size < 0) return {};
+  out.resize(static_cast<size_t>(size) - padding);  // the padding is decoded as zero bytes
+  return out;
+}
+
 bool IsSha256Hex(std::string_view text) {
   return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
            return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');

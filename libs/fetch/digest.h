@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -27,6 +28,8 @@ std::string Sha256Hex(std::string_view bytes);
 std::string HmacSha256(std::string_view key, std::string_view bytes);  // 32 bytes
 std::string Hex(std::string_view bytes);
 std::string Base64(std::string_view bytes);
+// nullopt: not base64 with its padding. Line ends are skipped.
+std::optional<std::string> Base64Decode(std::string_view text);
 // Whether it is 64 lower-case hexadecimal digits.
 bool IsSha256Hex(std::string_view text);
 

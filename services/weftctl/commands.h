@@ -25,7 +25,9 @@ void AddMeshCommands(CLI::App& app, Commands& commands);    // supervise, down, 
 void AddEngineCommands(CLI::App& app, Commands& commands);  // run, bench
 void AddModelCommands(CLI::App& app, Commands& commands);   // quantize, inspect
 void AddPullCommand(CLI::App& app, Commands& commands);     // pull
-void AddTextCommands(CLI::App& app, Commands& commands);    // tokenize, render
+void AddRolloutCommands(CLI::App& app,
+                        Commands& commands);              // rollout start | resume | back | status
+void AddTextCommands(CLI::App& app, Commands& commands);  // tokenize, render
 void AddKeysCommands(CLI::App& app, Commands& commands);  // keys create | generate | list | revoke
 // tenant, project, user, role, role-binding, quota, setting: list | show | create | update | delete
 void AddResourceCommands(CLI::App& app, Commands& commands);

@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   weft::ctl::AddEngineCommands(app, commands);
   weft::ctl::AddModelCommands(app, commands);
   weft::ctl::AddPullCommand(app, commands);
+  weft::ctl::AddRolloutCommands(app, commands);
   weft::ctl::AddTextCommands(app, commands);
 #ifdef WEFTCTL_WITH_KEYS  // not on a machine without gRPC
   weft::ctl::AddKeysCommands(app, commands);
