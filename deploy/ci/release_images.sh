@@ -16,8 +16,9 @@ build() {  # [OPTION…] for docker buildx build
   while read -r name; do
     docker buildx build -f deploy/docker/Dockerfile --target "$name" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
       --build-arg SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)" "$@" -t "$registry/weft-$name:$version$suffix" .
-  done < <(deploy/ci/images.sh)
+  done < <(deploy/ci/images.sh "${which[@]}")
 }
+which=()
 
 case $command in
   build)
@@ -26,6 +27,7 @@ case $command in
     ;;
   push)
     suffix=-$(dpkg --print-architecture)
+    which=(--cuda)
     build --push --provenance=mode=max
     ;;
   join)
@@ -34,7 +36,7 @@ case $command in
       docker buildx imagetools create -t "$image:$version" -t "$image:$revision" "$image:$version-amd64" "$image:$version-arm64" >&2
       digest=$(docker buildx imagetools inspect "$image:$version" --format '{{.Manifest.Digest}}')
       echo "$image@$digest"
-    done < <(deploy/ci/images.sh)
+    done < <(deploy/ci/images.sh --cuda)
     ;;
   *) usage ;;
 esac

@@ -249,6 +249,7 @@ def test_release_files_are_chart_changelog_and_sbom_with_sums(tmp_path):
 
 def test_the_released_images_are_the_dockerfiles_targets():
     assert run(CI / "images.sh").stdout.split() == ["gateway", "scheduler", "worker-cpu", "scanner", "collector", "weftctl"]
+    assert set(run(CI / "images.sh", "--cuda").stdout.split()) == {*run(CI / "images.sh").stdout.split(), "worker-cuda"}
 
 
 # --- benchmarks ---
