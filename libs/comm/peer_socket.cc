@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -124,6 +125,45 @@ absl::StatusOr<Socket> ListenAt(const std::string& text, int backlog) {
     return Unavailable("cannot listen at {}: {}", text, std::strerror(errno));
   }
   return socket;
+}
+
+absl::StatusOr<std::string> ListeningAt(const Socket& listener, const std::string& text) {
+  if (text.starts_with(kUnix)) return text;
+  sockaddr_storage own{};
+  socklen_t size = sizeof(own);
+  if (getsockname(listener.fd(), reinterpret_cast<sockaddr*>(&own), &size) != 0) {
+    return Internal("getsockname: {}", std::strerror(errno));
+  }
+  const in_port_t port = own.ss_family == AF_INET6
+                             ? reinterpret_cast<const sockaddr_in6&>(own).sin6_port
+                             : reinterpret_cast<const sockaddr_in&>(own).sin_port;
+  return fmt::format("{}:{}", text.substr(0, text.rfind(':')), ntohs(port));
+}
+
+absl::StatusOr<std::string> OwnHostTowards(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos) return InvalidArgument("address {}: expected host:port", address);
+  std::string host = address.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(host.c_str(), address.c_str() + colon + 1, &hints, &found);
+  if (error != 0) return Unavailable("address {}: {}", address, gai_strerror(error));
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owned(found, &freeaddrinfo);
+  const Socket socket(::socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_storage own{};
+  socklen_t size = sizeof(own);
+  if (!socket || connect(socket.fd(), found->ai_addr, found->ai_addrlen) != 0 ||
+      getsockname(socket.fd(), reinterpret_cast<sockaddr*>(&own), &size) != 0) {
+    return Unavailable("no way to {}: {}", address, std::strerror(errno));
+  }
+  char text[NI_MAXHOST] = {};
+  if (getnameinfo(reinterpret_cast<const sockaddr*>(&own), size, text, sizeof(text), nullptr, 0,
+                  NI_NUMERICHOST) != 0) {
+    return Internal("getnameinfo of the way to {}", address);
+  }
+  return own.ss_family == AF_INET6 ? fmt::format("[{}]", text) : std::string(text);
 }
 
 absl::StatusOr<Socket> ConnectTo(const std::string& text, Deadline deadline) {

@@ -38,6 +38,11 @@ class Socket {
 // "unix:/path" or "host:port" with a numeric host ("[::1]:80"). All sockets are non-blocking.
 absl::Status CheckAddress(const std::string& address);
 absl::StatusOr<Socket> ListenAt(const std::string& address, int backlog);
+// Where it listens: `text` with the port that the kernel chose for port 0.
+absl::StatusOr<std::string> ListeningAt(const Socket& listener, const std::string& text);
+// This machine's address, numeric and without a port, on the way to "host:port" (a name is looked
+// up); nothing is sent.
+absl::StatusOr<std::string> OwnHostTowards(const std::string& address);
 // Tries again until somebody listens there or the deadline has passed.
 absl::StatusOr<Socket> ConnectTo(const std::string& address, Deadline deadline);
 // An empty socket when the deadline has passed.

@@ -263,8 +263,11 @@ absl::Status SocketGroup::Join() {
     *who = static_cast<int>(theirs.number);
     return absl::OkStatus();
   };
-  WEFT_ASSIGN_OR_RETURN(const Socket listener,
-                        ListenAt(options_.addresses[static_cast<size_t>(rank())], size()));
+  Socket own;
+  if (options_.listener == nullptr) {
+    WEFT_ASSIGN_OR_RETURN(own, ListenAt(options_.addresses[static_cast<size_t>(rank())], size()));
+  }
+  const Socket& listener = options_.listener == nullptr ? own : *options_.listener;
   for (int other = 0; other < rank(); ++other) {
     const std::string& address = options_.addresses[static_cast<size_t>(other)];
     WEFT_ASSIGN_OR_RETURN(Socket socket, ConnectTo(address, deadline));

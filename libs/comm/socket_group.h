@@ -12,11 +12,16 @@
 
 namespace weft::comm {
 
+class Socket;
+
 struct SocketOptions {
   int rank = 0;
-  // Where each rank listens: "unix:/path" or "host:port" with a numeric host; one's own is bound
-  // while the group is joined. Their number is the group's size.
+  // Where each rank listens: "unix:/path" or "host:port" with a numeric host. Their number is the
+  // group's size.
   std::vector<std::string> addresses;
+  // Listens at one's own address already (peer_socket.h), until the group is joined; null: it is
+  // bound then.
+  const Socket* listener = nullptr;
   // The same for all ranks of a group and for no other group: whoever says another is not let in.
   std::string group_id;
   // How long a rank waits for the others in one call, and while the group is joined.

@@ -85,7 +85,7 @@ std::string Usage(const ServiceSpec& spec) {
   std::string shortcuts;
   for (const Shortcut& s : spec.shortcuts) {
     shortcuts +=
-        fmt::format("  {:<21}the same as --set {}={}\n", s.flag + " " + s.value, s.key, s.value);
+        fmt::format("  {:<20} the same as --set {}={}\n", s.flag + " " + s.value, s.key, s.value);
   }
   return fmt::format(
       "{0}: {1}\n\n"

@@ -62,6 +62,8 @@ class CudaDevice final : public Device {
 
   const DeviceInfo& info() const override { return info_; }
 
+  absl::Status MakeCurrent() override { return Use(); }
+
   absl::StatusOr<uint64_t> FreeBytes() override {
     WEFT_RETURN_IF_ERROR(Use());
     size_t free = 0;

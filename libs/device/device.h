@@ -47,6 +47,8 @@ class Device {
   virtual ~Device() = default;
 
   virtual const DeviceInfo& info() const = 0;
+  // Makes it the device that libraries of its maker work on when this thread calls them.
+  virtual absl::Status MakeCurrent() { return absl::OkStatus(); }
   // Bytes that Allocate may still hand out.
   virtual absl::StatusOr<uint64_t> FreeBytes() = 0;
 

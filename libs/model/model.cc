@@ -471,6 +471,8 @@ absl::Status Model::Check(const StepBatch& batch, std::span<float> logits) const
   return state_->Check(batch, logits);
 }
 
+absl::Status Model::Check(const StepBatch& batch) const { return state_->Check(batch); }
+
 absl::Status Model::Step(const StepBatch& batch, std::span<float> logits) {
   return state_->transformer->Forward(batch, state_->cache, state_->shape, logits,
                                       state_->progress);

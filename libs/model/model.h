@@ -104,6 +104,7 @@ class Model final : public ModelRunner {
   // Forward in two: the check, and the step of a batch that passed it (on any rank). A rank that
   // gets no logits needs no room for them.
   absl::Status Check(const StepBatch& batch, std::span<float> logits) const;
+  absl::Status Check(const StepBatch& batch) const;  // of a rank that gets no logits
   absl::Status Step(const StepBatch& batch, std::span<float> logits);
 
   // What became of ModelOptions::repack_cache: kMapped when all weights came from it, kMade when

@@ -12,105 +12,28 @@
 #include "libs/base/status.h"
 #include "libs/comm/wait_point.h"
 #include "libs/device/cpu_features.h"
-#include "libs/model/micro_batch.h"
+#include "libs/model/model_rank.h"
 #include "libs/model/model_source.h"
-#include "libs/model/rank_link.h"
 
 namespace weft {
 namespace {
 
 // Before a waiting rank parks; as a ThreadTeam does.
 constexpr std::chrono::microseconds kSpin{100};
-// Rows of a pipeline's micro-batch: each reads the weights once.
-constexpr int32_t kMicroBatchRows = 128;
 
 using Ranks = std::vector<std::unique_ptr<comm::Communicator>>;
-
-// A step that the ranks share, with what it refers to.
-class SharedStep {
- public:
-  SharedStep(const StepBatch& batch, int32_t parts) : batch_(batch) {
-    size_t blocks = 0;
-    for (const StepBatch::Sequence& s : batch.sequences) blocks += static_cast<size_t>(s.blocks);
-    tables_.reserve(blocks);
-    for (StepBatch::Sequence& s : batch_.sequences) {
-      tables_.insert(tables_.end(), s.block_table, s.block_table + s.blocks);
-      s.block_table = tables_.data() + tables_.size() - s.blocks;
-    }
-    parts_ = CutBatch(batch_, parts, kMicroBatchRows);
-  }
-  SharedStep(const SharedStep&) = delete;
-  SharedStep& operator=(const SharedStep&) = delete;
-
-  const std::vector<StepBatch>& parts() const { return parts_; }
-
- private:
-  std::vector<int32_t> tables_;
-  StepBatch batch_;
-  std::vector<StepBatch> parts_;
-};
-
-size_t WantedRows(const StepBatch& batch) {
-  return static_cast<size_t>(std::count_if(batch.wants_logits.begin(), batch.wants_logits.end(),
-                                           [](uint8_t wants) { return wants != 0; }));
-}
-
-struct Rank {
-  RankShard shard;
-  std::unique_ptr<comm::Communicator> all;
-  std::unique_ptr<comm::Communicator> stage;  // null: the same as `all`
-  std::unique_ptr<Model> model;
-  std::vector<float> logits;  // of the first rank of the last stage, when it is not rank 0
-
-  absl::Status Compute(const SharedStep& step, std::span<float> out, size_t vocab);
-  // The same, where a failure is the end of all ranks.
-  absl::Status Run(const SharedStep& step, std::span<float> out, size_t vocab);
-};
-
-absl::Status Rank::Compute(const SharedStep& step, std::span<float> out, size_t vocab) {
-  const ShardPlan& plan = shard.plan;
-  const int source = plan.group.ranks() - plan.group.tensor;  // first rank of the last stage
-  size_t wanted = 0;
-  for (const StepBatch& part : step.parts()) wanted += WantedRows(part);
-  std::span<float> own = out;
-  if (source != 0 && plan.rank == source) {
-    logits.resize(wanted * vocab);
-    own = logits;
-  }
-  const bool gets = plan.rank == source;
-  size_t first = 0;
-  for (const StepBatch& part : step.parts()) {
-    const size_t count = gets ? WantedRows(part) * vocab : 0;
-    WEFT_RETURN_IF_ERROR(model->Step(part, gets ? own.subspan(first, count) : std::span<float>()));
-    first += count;
-  }
-  if (source == 0 || wanted == 0) return absl::OkStatus();
-  if (gets) return all->Send(own, 0);
-  return plan.rank == 0 ? all->Recv(out.first(wanted * vocab), source) : absl::OkStatus();
-}
-
-absl::Status Rank::Run(const SharedStep& step, std::span<float> out, size_t vocab) {
-  absl::Status status;
-  try {
-    status = Compute(step, out, vocab);
-  } catch (const std::exception& error) {  // no memory for activations
-    status = ResourceExhausted("{}", error.what());
-  }
-  if (!status.ok()) all->Abort(status);
-  return status;
-}
 
 }  // namespace
 
 // What the ranks' threads share. Rank 0 has no thread of its own.
 struct ParallelModel::Crew {
-  std::vector<Rank> ranks;
+  std::vector<ModelRank> ranks;
   size_t vocab = 0;
   uint64_t shared_bytes = 0;  // that every rank counts as its own
 
   comm::WaitPoint changed;  // what follows has
   std::mutex mutex;         // guards what follows
-  std::shared_ptr<const SharedStep> step;
+  std::shared_ptr<const RankStep> step;
   uint64_t steps = 0;
   bool stop = false;
   std::vector<uint64_t> done;  // [ranks]: steps ended
@@ -135,7 +58,7 @@ void ParallelModel::Crew::Loop(size_t rank) {
   constexpr auto kNever = std::chrono::steady_clock::time_point::max();
   uint64_t seen = 0;
   bool stopping = false;
-  std::shared_ptr<const SharedStep> now;
+  std::shared_ptr<const RankStep> now;
   while (true) {
     Wait(kNever, [&] {
       stopping = stop;
@@ -163,32 +86,34 @@ void ParallelModel::Crew::Loop(size_t rank) {
 
 namespace {
 
-absl::Status MakeGroups(const ParallelOptions& options, bool spin, std::vector<Rank>& ranks) {
+absl::Status MakeStages(const ParallelOptions& options, comm::InProcessOptions make,
+                        Ranks& stages) {
+  make.size = options.group.tensor;
+  for (size_t first = 0; first < stages.size(); first += static_cast<size_t>(make.size)) {
+    WEFT_ASSIGN_OR_RETURN(Ranks stage, options.make_group(make));
+    std::move(stage.begin(), stage.end(), stages.begin() + static_cast<std::ptrdiff_t>(first));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MakeGroups(const ParallelOptions& options, bool spin, std::vector<ModelRank>& ranks) {
   const Parallelism& group = options.group;
   comm::InProcessOptions make{.size = group.ranks(),
                               .timeout = options.timeout,
                               .spin = spin ? kSpin : std::chrono::microseconds(0),
                               .fate = comm::MakeFate()};
   WEFT_ASSIGN_OR_RETURN(Ranks all, options.make_group(make));
+  Ranks stages(ranks.size());
+  if (group.pipeline > 1) WEFT_RETURN_IF_ERROR(MakeStages(options, make, stages));
   for (size_t r = 0; r < ranks.size(); ++r) {
-    ranks[r].all = std::move(all[r]);
-    ranks[r].shard.all = ranks[r].shard.stage = ranks[r].all.get();
-  }
-  if (group.pipeline == 1) return absl::OkStatus();
-  make.size = group.tensor;
-  for (size_t first = 0; first < ranks.size(); first += static_cast<size_t>(group.tensor)) {
-    WEFT_ASSIGN_OR_RETURN(Ranks stage, options.make_group(make));
-    for (size_t r = 0; r < stage.size(); ++r) {
-      ranks[first + r].stage = std::move(stage[r]);
-      ranks[first + r].shard.stage = ranks[first + r].stage.get();
-    }
+    ranks[r].SetGroups(std::move(all[r]), std::move(stages[r]));
   }
   return absl::OkStatus();
 }
 
 // All ranks at the same time, each with `options` and its shard.
 absl::Status LoadRanks(const ModelSource& source, const ModelOptions& options,
-                       std::vector<Rank>& ranks) {
+                       std::vector<ModelRank>& ranks) {
   std::vector<absl::Status> results(ranks.size());
   const auto load = [&](size_t r) {
     ModelOptions own = options;
@@ -235,7 +160,7 @@ absl::StatusOr<std::unique_ptr<ParallelModel>> ParallelModel::Load(
   WEFT_RETURN_IF_ERROR(CheckParallelMemory(source, options, parallel.group.tensor));
   const int32_t count = parallel.group.ranks();
   const auto crew = std::make_shared<Crew>();
-  crew->ranks.resize(static_cast<size_t>(count));
+  crew->ranks = std::vector<ModelRank>(static_cast<size_t>(count));
   for (int32_t r = 0; r < count; ++r) {
     WEFT_ASSIGN_OR_RETURN(crew->ranks[static_cast<size_t>(r)].shard.plan,
                           PlanShard(source.config, parallel.group, r));
@@ -297,7 +222,7 @@ ParallelModel::~ParallelModel() {
 
 absl::Status ParallelModel::AllocateKv(int32_t blocks, int32_t block_tokens) {
   WEFT_RETURN_IF_ERROR(health());
-  for (Rank& rank : crew_->ranks) {
+  for (ModelRank& rank : crew_->ranks) {
     WEFT_RETURN_IF_ERROR(rank.model->AllocateKv(blocks, block_tokens));
   }
   return absl::OkStatus();
@@ -306,9 +231,9 @@ absl::Status ParallelModel::AllocateKv(int32_t blocks, int32_t block_tokens) {
 absl::Status ParallelModel::Forward(const StepBatch& batch, std::span<float> logits) {
   WEFT_RETURN_IF_ERROR(health());
   Crew& crew = *crew_;
-  Rank& own = crew.ranks[0];
+  ModelRank& own = crew.ranks[0];
   WEFT_RETURN_IF_ERROR(own.model->Check(batch, logits));
-  const auto step = std::make_shared<const SharedStep>(batch, options_.group.pipeline);
+  const auto step = std::make_shared<const RankStep>(batch, options_.group.pipeline);
   {
     std::lock_guard lock(crew.mutex);
     crew.step = step;
@@ -337,13 +262,13 @@ absl::Status ParallelModel::health() const { return crew_->ranks[0].all->status(
 
 uint64_t ParallelModel::KvBytesPerBlock(int32_t block_tokens) const {
   uint64_t sum = 0;
-  for (const Rank& rank : crew_->ranks) sum += rank.model->KvBytesPerBlock(block_tokens);
+  for (const ModelRank& rank : crew_->ranks) sum += rank.model->KvBytesPerBlock(block_tokens);
   return sum;
 }
 
 uint64_t ParallelModel::layer_progress() const {
   uint64_t sum = 0;
-  for (const Rank& rank : crew_->ranks) sum += rank.model->layer_progress();
+  for (const ModelRank& rank : crew_->ranks) sum += rank.model->layer_progress();
   return sum;
 }
 
@@ -360,7 +285,7 @@ std::string ParallelModel::numerics_class() const {
 
 uint64_t ParallelModel::memory_bytes() const {
   uint64_t sum = 0;
-  for (const Rank& rank : crew_->ranks) sum += rank.model->memory_bytes();
+  for (const ModelRank& rank : crew_->ranks) sum += rank.model->memory_bytes();
   return sum - crew_->shared_bytes * (crew_->ranks.size() - 1);
 }
 
@@ -368,7 +293,7 @@ uint64_t ParallelModel::parameter_count() const { return crew_->ranks[0].model->
 
 int32_t ParallelModel::threads() const {
   int32_t sum = 0;
-  for (const Rank& rank : crew_->ranks) sum += rank.model->threads();
+  for (const ModelRank& rank : crew_->ranks) sum += rank.model->threads();
   return sum;
 }
 

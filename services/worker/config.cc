@@ -60,6 +60,13 @@ void Bind(config::Binder& b, Config& c) {
         "ranks that share every layer of a model; they also share its threads");
   b.Int("pipeline_parallel", &c.parallel.pipeline, 1, kMaxParallel,
         "stages that layers are divided among, of tensor_parallel ranks each");
+  b.Int("ranks", &c.ranks, 1, kMaxParallel,
+        "processes that a model's ranks are: 1 (ranks are threads of this one), or tensor_parallel "
+        "times pipeline_parallel");
+  b.Int("rank", &c.rank, 0, kMaxParallel - 1,
+        "which of them this process is; 0 has the sessions, the others follow it");
+  b.Section("rendezvous", "How the processes of several ranks find each other.",
+            [&](config::Binder& r) { Bind(r, c.rendezvous); });
   b.Int("max_sequences", &c.max_sequences, 1, 4096, "sequences that run at once");
   b.Int("token_budget", &c.token_budget, 1, 65'536,
         "tokens of one step, decode and prefill together");
@@ -108,6 +115,7 @@ absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(CheckDeviceName(device), "worker"));
   if (server.listen.empty()) return InvalidArgument("worker.listen: give at least one address");
   WEFT_RETURN_IF_ERROR(Annotate(parallel.Validate(), "worker"));
+  WEFT_RETURN_IF_ERROR(Annotate(ValidateRanks(), "worker"));
   if (kv_type == DType::kF8E4M3 && device == "cpu") {
     return InvalidArgument("worker.kv_type: fp8 is for worker.device cuda; the CPU has q8_0");
   }
@@ -125,6 +133,21 @@ absl::Status Config::Validate() const {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status Config::ValidateRanks() const {
+  if (rank >= ranks) return InvalidArgument("rank: {} of {} ranks", rank, ranks);
+  if (ranks == 1) return absl::OkStatus();
+  if (ranks != parallel.ranks()) {
+    return InvalidArgument(
+        "ranks: expected {} (tensor_parallel {} times pipeline_parallel {}), found {}",
+        parallel.ranks(), parallel.tensor, parallel.pipeline, ranks);
+  }
+  if (device != "cpu") return InvalidArgument("ranks: {} processes are for device cpu", ranks);
+  if (AllModels().size() != 1) {
+    return InvalidArgument("model: {} processes serve one model", ranks);
+  }
+  return Annotate(rendezvous.Validate(), "rendezvous");
 }
 
 std::vector<ModelEntry> Config::AllModels() const {

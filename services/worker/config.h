@@ -13,6 +13,7 @@
 #include "libs/ops/matmul_tiled_gpu.h"
 #include "libs/rpc/server.h"
 #include "libs/tensor/dtype.h"
+#include "services/worker/rendezvous.h"
 
 namespace weft::config {
 class Binder;
@@ -43,6 +44,10 @@ struct Config {
   std::string isa = "auto";
   int32_t threads = 0;  // 0 = one per core
   Parallelism parallel;
+  // Above 1: as many processes as ranks, of which this one is `rank`. 1: ranks are threads.
+  int32_t ranks = 1;
+  int32_t rank = 0;
+  RendezvousOptions rendezvous;
   int32_t max_sequences = 64;
   int32_t token_budget = 512;
   std::chrono::milliseconds target_step{250};
@@ -62,6 +67,7 @@ struct Config {
 
   Config();
   absl::Status Validate() const;
+  absl::Status ValidateRanks() const;
   // `model` and `models` together.
   std::vector<ModelEntry> AllModels() const;
 };

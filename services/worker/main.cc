@@ -2,6 +2,7 @@
 #include "libs/http/probe.h"
 #include "libs/telemetry/telemetry.h"
 #include "services/worker/config.h"
+#include "services/worker/rank_server.h"
 #include "services/worker/server.h"
 
 int main(int argc, char** argv) {
@@ -12,9 +13,12 @@ int main(int argc, char** argv) {
       {.name = "weft-worker",
        .summary = "Serves models: tokens in, tokens out.",
        .shortcuts = {{"--device", "DEVICE", "worker.device"},
-                     {"--tensor-parallel", "RANKS", "worker.tensor_parallel"},
-                     {"--pipeline-parallel", "STAGES", "worker.pipeline_parallel"},
-                     {"--kv-memory-fraction", "PART", "worker.kv_memory_fraction"},
+                     {"--tensor-parallel", "N", "worker.tensor_parallel"},
+                     {"--pipeline-parallel", "N", "worker.pipeline_parallel"},
+                     {"--rank", "N", "worker.rank"},
+                     {"--ranks", "N", "worker.ranks"},
+                     {"--rendezvous", "ADDRESS", "worker.rendezvous.address"},
+                     {"--kv-memory-fraction", "N", "worker.kv_memory_fraction"},
                      {"--numerics", "MODE", "worker.numerics"},
                      {"--dtype", "TYPE", "worker.dtype"}},
        .declare =
@@ -25,7 +29,11 @@ int main(int argc, char** argv) {
                             [&](weft::config::Binder& b) { Bind(b, telemetry); });
            },
        .validate = [&] { return config.Validate(); },
-       .run = [&] { return weft::worker::Run(config, telemetry); },
+       .run =
+           [&] {
+             return config.rank == 0 ? weft::worker::Run(config, telemetry)
+                                     : weft::worker::RunRank(config, telemetry);
+           },
        .check_health =
            [&](const std::string& url) {
              return weft::http::CheckHealth(config.admin_listen, url);

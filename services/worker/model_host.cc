@@ -7,16 +7,21 @@
 #include "libs/base/status.h"
 #include "libs/gguf/gguf.h"
 #include "libs/model/model.h"
+#include "libs/model/model_source.h"
 #include "libs/model/parallel_model.h"
+#include "libs/model/process_model.h"
 #include "libs/ops/open_device.h"
 #include "libs/tokenizer/model_metadata.h"
 #include "libs/tokenizer/tokenizer.h"
+#include "services/worker/end.h"
+#include "services/worker/rank_groups.h"
 
 namespace weft::worker {
 
 absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
     const ModelEntry& entry, const Config& config,
-    const std::function<void(const LoadProgress&)>& progress) {
+    const std::function<void(const LoadProgress&)>& progress,
+    const std::function<bool()>& stopped) {
   const SteadyTime begin = Clock::Real().Now();
   WEFT_ASSIGN_OR_RETURN(const auto metadata, OpenModelMetadata(entry.path));
   std::unique_ptr<ModelHost> host(new ModelHost());
@@ -48,7 +53,17 @@ absl::StatusOr<std::unique_ptr<ModelHost>> ModelHost::Load(
   host->weights_from_ = "repacked";
   std::unique_ptr<ModelRunner> model;
   const SteadyTime load_begin = Clock::Real().Now();
-  if (config.parallel.ranks() > 1) {
+  if (config.ranks > 1) {
+    if (!config.repack_cache.folder.empty()) {
+      host->cache_problem_ = FailedPrecondition("parts of a model are not kept");
+    }
+    WEFT_ASSIGN_OR_RETURN(const ModelSource source, ModelSource::Open(entry.path));
+    ProcessRankOptions rank = RankOptions(config, source, stopped);
+    rank.gone = [path = entry.path](const absl::Status& reason) { End(path, reason); };
+    WEFT_ASSIGN_OR_RETURN(auto leading, LeadingModel::Load(source, model_options, rank));
+    host->Describe(*leading);
+    model = std::move(leading);
+  } else if (config.parallel.ranks() > 1) {
     if (!config.repack_cache.folder.empty()) {
       host->cache_problem_ = FailedPrecondition("parts of a model are not kept");
     }

@@ -23,10 +23,12 @@ namespace weft::worker {
 class ModelHost final : public EnginePort {
  public:
   // Reads the file, checks and repacks the weights, allocates the KV cache: seconds. `progress`
-  // is called meanwhile.
+  // is called meanwhile. With worker.ranks it waits for the other ranks, until `stopped` says so;
+  // should one go later, the process ends.
   static absl::StatusOr<std::unique_ptr<ModelHost>> Load(
       const ModelEntry& entry, const Config& config,
-      const std::function<void(const LoadProgress&)>& progress);
+      const std::function<void(const LoadProgress&)>& progress,
+      const std::function<bool()>& stopped);
 
   // The sink is called on the engine's thread. Once.
   void Start(engine::StepSink sink);

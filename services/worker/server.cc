@@ -23,6 +23,7 @@
 #include "libs/rpc/server.h"
 #include "libs/telemetry/log.h"
 #include "libs/tokenizer/tokenizer.h"
+#include "services/worker/end.h"
 #include "services/worker/gpu_telemetry.h"
 #include "services/worker/model_host.h"
 #include "services/worker/session_hub.h"
@@ -103,14 +104,6 @@ std::function<Fault(const v1::WorkItem&)> InjectedFault(
   };
 }
 
-// A model that is gone takes the process with it, at once and without a word to anybody: sessions
-// break, and schedulers take what ran here elsewhere.
-[[noreturn]] void End(const v1::ModelInfo& model, const absl::Status& reason) {
-  telemetry::SetLogSink(nullptr);  // to stderr at once: nobody writes what is queued any more
-  kLog.Error("the model is gone", {{"model", model.id()}, {"error", ToString(reason)}});
-  std::_Exit(1);
-}
-
 // Whether every engine moves. One thread (the admin server's) asks.
 class Health {
  public:
@@ -132,16 +125,18 @@ class Health {
   std::vector<engine::ProgressWatchdog> watchdogs_;
 };
 
-absl::StatusOr<std::vector<std::unique_ptr<ModelHost>>> LoadModels(const Config& config) {
+absl::StatusOr<std::vector<std::unique_ptr<ModelHost>>> LoadModels(const Config& config,
+                                                                   const ShutdownSignal& signal) {
   if (config.AllModels().empty()) {
     return InvalidArgument("worker.model: give the path of a GGUF file or a Hugging Face folder");
   }
   std::vector<std::unique_ptr<ModelHost>> models;
+  const auto stopped = [&] { return signal.triggered(); };
   for (const ModelEntry& entry : config.AllModels()) {
     kLog.Info("loading", {{"path", entry.path}});
     const SteadyTime begin = Clock::Real().Now();
     SteadyTime told = begin;
-    auto loaded = ModelHost::Load(entry, config, [&](const LoadProgress& progress) {
+    const auto tell = [&](const LoadProgress& progress) {
       const SteadyTime now = Clock::Real().Now();
       if (now - told < kTellProgress) return;
       told = now;
@@ -151,7 +146,8 @@ absl::StatusOr<std::vector<std::unique_ptr<ModelHost>>> LoadModels(const Config&
                  {"percent", static_cast<int>(progress.fraction() * 100)},
                  {"bytes", progress.bytes},
                  {"bytes_per_second", static_cast<double>(progress.bytes) / seconds.count()}});
-    });
+    };
+    auto loaded = ModelHost::Load(entry, config, tell, stopped);
     if (!loaded.ok()) return Annotate(loaded.status(), entry.path);
     for (const auto& other : models) {
       if (other->info().id() == (*loaded)->info().id()) {
@@ -226,7 +222,7 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
       auto admin,
       http::AdminServer::Start({admin_address.host, admin_address.port}, std::move(callbacks)));
 
-  WEFT_ASSIGN_OR_RETURN(const auto models, LoadModels(config));
+  WEFT_ASSIGN_OR_RETURN(const auto models, LoadModels(config, signal));
   Health watch(models, config.hang_timeout);
   WorkerTelemetry worker_telemetry(telemetry->metrics(), telemetry->tracer(), worker_id, models);
   const auto gpus = WatchGpus(telemetry->metrics(), models);
@@ -243,7 +239,7 @@ absl::Status Run(const Config& config, const telemetry::Config& telemetry_config
                  });
   for (size_t i = 0; i < models.size(); ++i) {
     models[i]->Start([&, i](const engine::StepOutput& output) {
-      if (!output.model_gone.ok()) End(models[i]->info(), output.model_gone);
+      if (!output.model_gone.ok()) End(models[i]->info().id(), output.model_gone);
       hub.OnStep(i, output);
       worker_telemetry.OnStep(i, output);
     });
