@@ -3,7 +3,8 @@
 # pulling anything: the base is made by debootstrap. Then each image is looked at: its size, its user, its health check and labels, that it
 # holds no shell, its SBOM; and runc runs its program as a pod of the chart would: user 65532, no capability, a root that cannot be
 # written. Needs root, buildah, debootstrap, runc, and some 20 minutes on two cores. WEFT_IMAGES_HOME keeps base and layers (default:
-# ${WEFT_CACHE:-$HOME/.cache/weft}/images); WEFT_IMAGES_CCACHE=DIR gives the build's cache mount what is in that ccache; with
+# ${WEFT_CACHE:-$HOME/.cache/weft}/images); WEFT_IMAGES_CCACHE=DIR gives the build's cache mount what is in that ccache; WEFT_IMAGES_BIN=DIR
+# takes programs that are built already, of this machine's release, and makes the final stages alone, in a minute; with
 # WEFT_IMAGES_OUT=DIR the images are also written there, as NAME.tar for `ctr images import` and `docker load`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -21,7 +22,8 @@ version=$(deploy/ci/release_version.sh 2>/dev/null || echo 0.0.0)
 work=$(mktemp -d "$home/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-if ! buildah "${storage[@]}" inspect --type image "$base" >/dev/null 2>&1; then
+prebuilt=${WEFT_IMAGES_BIN:-}
+if [[ -z $prebuilt ]] && ! buildah "${storage[@]}" inspect --type image "$base" >/dev/null 2>&1; then
   echo "images_buildah: making $base" >&2
   debootstrap --variant=minbase bookworm "$work/root" >&2
   cp -L /etc/resolv.conf "$work/root/etc/resolv.conf"
@@ -34,7 +36,7 @@ if ! buildah "${storage[@]}" inspect --type image "$base" >/dev/null 2>&1; then
   rm -rf "$work/base"
 fi
 
-if [[ -n ${WEFT_IMAGES_CCACHE:-} && ! -e $home/.seeded ]]; then
+if [[ -z $prebuilt && -n ${WEFT_IMAGES_CCACHE:-} && ! -e $home/.seeded ]]; then
   echo "images_buildah: lending the build the compiler cache in $WEFT_IMAGES_CCACHE" >&2
   printf 'FROM %s\nRUN --mount=type=cache,target=/ccache --mount=type=bind,source=.,target=/lent cp -a /lent/. /ccache/ && rm -f /ccache/ccache.conf\n' \
     "$base" >"$work/Dockerfile"
@@ -103,14 +105,34 @@ PYTHON
   echo "$target: $bytes bytes"
 }
 
+# The stages after the build, of one target: its root is made here.
+final_stages() { # TARGET PROGRAM
+  mkdir -p "$work/roots"
+  [[ -d $work/roots/$2 ]] || deploy/docker/make_root.sh "$prebuilt/$2" "$work/roots/$2"
+  printf 'FROM scratch AS roots\nCOPY . /out/\n\n'
+  awk -v target="$1" '/^FROM / { kept = $4 == "base" || $4 == target } kept' deploy/docker/Dockerfile
+}
+
+build() { # TARGET IMAGE
+  local options=(--format docker --pull-never --target "$1" --build-arg VERSION="$version" --tag "$2") program=weft-${1%%-*}
+  if [[ -n $prebuilt ]]; then
+    [[ $1 != weftctl ]] || program=weftctl
+    final_stages "$1" "$program" >"$work/Dockerfile"
+    sed -i 's/--from=cuda-roots/--from=roots/' "$work/Dockerfile"
+    buildah "${storage[@]}" build "${options[@]}" --file "$work/Dockerfile" "$work/roots" >&2
+  else
+    buildah "${storage[@]}" build "${options[@]}" --layers --file deploy/docker/Dockerfile \
+      --build-arg WEFT_JOBS="${WEFT_JOBS:-}" --ignorefile deploy/docker/Dockerfile.dockerignore . >&2
+  fi
+}
+
 targets=("$@")
 if ((${#targets[@]} == 0)); then mapfile -t targets < <(deploy/ci/images.sh); fi
 failed=0
 for target in "${targets[@]}"; do
   image=localhost/weft-$target:check
   echo "images_buildah: $target" >&2
-  buildah "${storage[@]}" build --format docker --pull-never --layers --file deploy/docker/Dockerfile --target "$target" --build-arg VERSION="$version" \
-    --build-arg WEFT_JOBS="${WEFT_JOBS:-}" --ignorefile deploy/docker/Dockerfile.dockerignore --tag "$image" . >&2
+  build "$target" "$image"
   check "$target" "$image"
   if [[ -n ${WEFT_IMAGES_OUT:-} ]]; then
     mkdir -p "$WEFT_IMAGES_OUT"

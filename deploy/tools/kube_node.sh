@@ -27,7 +27,8 @@ inside() { nsenter --net="/run/netns/$space" "$@"; }
 start() { # NAME COMMAND…
   local name=$1
   shift
-  inside setsid "$@" >"$run/$name.log" 2>&1 </dev/null &
+  # No function: what $! names becomes the leader of the session.
+  nsenter --net="/run/netns/$space" setsid "$@" >"$run/$name.log" 2>&1 </dev/null &
   echo $! >"$run/$name.pid"
 }
 kubectl() { inside env KUBECONFIG="$run/kubeconfig" "$run/tools/kubectl" "$@"; }

@@ -86,7 +86,7 @@ absl::StatusOr<std::string> RunExec(const YAML::Node& exec) {
 }
 
 absl::StatusOr<Access> FromNode(const YAML::Node& root, const std::string& folder,
-                                std::string context) {
+                                std::string context, bool run_programs) {
   if (!root.IsMap()) return InvalidArgument("kubeconfig: not a map");
   if (context.empty()) context = Text(root, "current-context");
   if (context.empty()) return InvalidArgument("kubeconfig: no current-context; give --context");
@@ -117,6 +117,7 @@ absl::StatusOr<Access> FromNode(const YAML::Node& root, const std::string& folde
         Text(chosen, "user"));
   }
   if (Child(user, "exec").IsMap()) {
+    if (!run_programs) return FailedPrecondition("kubeconfig: exec: no program may be run here");
     WEFT_ASSIGN_OR_RETURN(out.token, RunExec(user["exec"]));
   }
   if (const std::string space = Text(chosen, "namespace"); !space.empty()) out.name_space = space;
@@ -157,10 +158,10 @@ absl::StatusOr<std::string> ParseExecCredential(std::string_view text) {
 }
 
 absl::StatusOr<Access> ParseKubeconfig(std::string_view text, const std::string& folder,
-                                       const std::string& context) {
+                                       const std::string& context, bool run_programs) {
   if (text.size() > kFileLimit) return InvalidArgument("kubeconfig: too long");
   try {
-    return FromNode(YAML::Load(std::string(text)), folder, context);
+    return FromNode(YAML::Load(std::string(text)), folder, context, run_programs);
   } catch (const YAML::Exception& error) {
     return InvalidArgument("kubeconfig: line {}: {}", error.mark.line + 1, error.msg);
   }

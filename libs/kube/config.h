@@ -24,10 +24,11 @@ struct AccessOptions {
 };
 
 // The text of a kubeconfig (v1); `folder` is what its relative paths begin at. Certificates, tokens
-// and `exec` programs are understood; `exec` programs are run. INVALID_ARGUMENT names the entry
-// that is wrong or missing, FAILED_PRECONDITION what the user's entry wants and cannot be had.
+// and `exec` programs are understood; `exec` programs are run, unless `run_programs` is false.
+// INVALID_ARGUMENT names the entry that is wrong or missing, FAILED_PRECONDITION what the user's
+// entry wants and cannot be had.
 absl::StatusOr<Access> ParseKubeconfig(std::string_view text, const std::string& folder,
-                                       const std::string& context);
+                                       const std::string& context, bool run_programs = true);
 
 // NOT_FOUND says where was looked.
 absl::StatusOr<Access> FindAccess(const AccessOptions& options);

@@ -1,6 +1,7 @@
 #include "libs/rollout/plan.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "libs/base/status.h"
 
@@ -203,6 +204,7 @@ absl::Status Plan::Validate() const {
     return FailedPrecondition("container {} runs {} already", container, new_image);
   }
   if (replicas < 1) return FailedPrecondition("the workload has no replicas");
+  if (replicas > 100'000) return FailedPrecondition("the workload has {} replicas", replicas);
   if (shares.empty() || shares.size() > 20) return InvalidArgument("--steps: from 1 to 20 shares");
   for (size_t i = 0; i < shares.size(); ++i) {
     if (shares[i] < 1 || shares[i] > 100 || (i > 0 && shares[i] <= shares[i - 1])) {
@@ -211,7 +213,12 @@ absl::Status Plan::Validate() const {
   }
   if (shares.back() != 100)
     return InvalidArgument("--steps: the last share is 100 %, not {}", shares.back());
-  if (bake_s < 0 || ready_s < 1 || settle_s < 0) return InvalidArgument("a time is negative");
+  for (const auto& [option, value] :
+       {std::pair{"--bake", bake_s}, std::pair{"--ready", ready_s}, std::pair{"--settle", settle_s},
+        std::pair{"patience", patience_s}}) {
+    if (value < 0 || value > 86'400)
+      return InvalidArgument("{}: {} s; from 0 to 86400", option, value);
+  }
   if (strategy != Strategy::kRolling && old_hash.empty()) {
     return FailedPrecondition("{} needs a Deployment; a StatefulSet can only roll", Name(strategy));
   }

@@ -132,6 +132,11 @@ absl::StatusOr<State> StateFromJson(std::string_view text) {
     return InvalidArgument("the rollout's annotation: {}", error.what());
   }
   WEFT_RETURN_IF_ERROR(Annotate(out.plan.Validate(), "the rollout's annotation"));
+  constexpr int64_t kLatest = int64_t{1} << 40;
+  if (out.since < 0 || out.since > kLatest || out.unready_since < 0 ||
+      out.unready_since > kLatest || out.held.next_replicas < 0) {
+    return InvalidArgument("the rollout's annotation: a time or a number of pods cannot be so");
+  }
   if (out.step >= out.plan.shares.size()) {
     return InvalidArgument("the rollout's annotation: step {} of {}", out.step,
                            out.plan.shares.size());

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import re
+import ssl
 import threading
 import urllib.parse
 
@@ -45,8 +46,8 @@ def strategic(target, patch):
 class Served:
     """A server on a port of its own that can go away and come back."""
 
-    def __init__(self, answer):
-        self.answer, self.port, self.server = answer, 0, None
+    def __init__(self, answer, certificate=None):
+        self.answer, self.port, self.server, self.certificate = answer, 0, None, certificate
         self.start()
 
     def start(self):
@@ -71,6 +72,10 @@ class Served:
             do_GET = do_POST = do_PATCH = do_DELETE = reply
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        if self.certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -83,20 +88,20 @@ class Served:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
 
 
 class FakeKube(Served):
     """`behaviour` says of an image what its pods do: "good", "crash", "unready", "smoke" (ready, but its probe fails)."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         self.objects: dict[tuple[str, str], dict] = {}  # (plural, name)
         self.behaviour: dict[str, str] = {}
         self.lock = threading.RLock()
         self.version = 0
         self.served: list[dict[str, int]] = []          # after each request: pods by image that a Service chooses and that are ready
         self.refuse = None                              # called with method and path; a status refuses
-        super().__init__(self.handle)
+        super().__init__(self.handle, certificate)
 
     # --- what a test puts in and reads ---------------------------------------------------------
     def add(self, plural, thing):

@@ -240,6 +240,64 @@ def test_gpu_pods_ask_for_gpus_and_their_nodes():
     assert len(workers) == 2
 
 
+GROUP = """
+workers:
+  sharded:
+    kind: LeaderWorkerSet
+    group: {size: 3, tokenSecret: weft-ranks}
+    replicas: 2
+    autoscaling: {mode: none}
+    config: {tensor_parallel: 3}
+    model: {id: big, path: big.gguf, volume: {persistentVolumeClaim: {claimName: models, readOnly: true}}}
+"""
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_a_model_over_several_pods_is_a_group_whose_leader_alone_is_asked(values):
+    docs = render(values, extra=GROUP)
+    group = find(docs, "LeaderWorkerSet")
+    assert not faults(json.dumps(group))
+    template = group["spec"]["leaderWorkerTemplate"]
+    assert group["spec"]["replicas"] == 2 and template["size"] == 3
+    pods = {side: template[f"{side}Template"] for side in ("leader", "worker")}
+    for pod in pods.values():
+        env = {e["name"]: e.get("value") for e in pod["spec"]["containers"][0]["env"]}
+        assert env["WEFT_WORKER_RANK"] == "$(LWS_WORKER_INDEX)" and env["WEFT_WORKER_RANKS"] == "$(LWS_GROUP_SIZE)"
+        assert env["WEFT_WORKER_RENDEZVOUS_ADDRESS"] == "$(LWS_LEADER_ADDRESS):9300" and "WEFT_WORKER_RENDEZVOUS_TOKEN" in env
+        # The set's own are put before these, so that they can be named.
+        assert pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
+        account = pod["spec"]["serviceAccountName"]
+        assert account == "default" or find(docs, "ServiceAccount", account)
+    # What chooses the pool's pods chooses leaders, and not the service of the set's own name.
+    service = find(docs, "Service", "weft-worker-sharded")
+    found = {side for side, pod in pods.items() if service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()}
+    assert found == {"leader"} and group["metadata"]["name"] not in {s["metadata"]["name"] for s in of_kind(docs, "Service")}
+    assert any("weft-worker-sharded." in target for target in config(docs, "weft-scheduler")["scheduler"]["workers"])
+    # What the real worker makes of the second pod's environment.
+    lws = {"$(LWS_WORKER_INDEX)": "1", "$(LWS_GROUP_SIZE)": "3", "$(LWS_LEADER_ADDRESS):9300": "weft-0.weft.mesh:9300", None: "0123456789abcdef"}
+    env = {e["name"]: lws.get(e.get("value"), e.get("value")) for e in pods["worker"]["spec"]["containers"][0]["env"]}
+    text = find(docs, "ConfigMap", "weft-worker-sharded")["data"]["weft.yaml"]
+    done = subprocess.run([BIN / "weft-worker", "--config", "/dev/stdin", "--print-config"], input=text, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    told = yaml.safe_load(done.stdout)["worker"]
+    assert (told["tensor_parallel"], told["ranks"], told["rank"], told["rendezvous"]["address"]) == (3, 3, 1, "weft-0.weft.mesh:9300")
+    policies = {d["metadata"]["name"]: d["spec"] for d in of_kind(docs, "NetworkPolicy")}
+    if policies:  # ranks reach each other on every port, and nothing else does
+        allowed = [rule for rule in policies["weft-worker-rank"]["ingress"] if rule["ports"] == [{"protocol": "TCP"}]]
+        assert {r["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for r in allowed} == {"worker", "worker-rank"}
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"group": {"size": 2, "tokenSecret": "a"}}, "workers.sharded.group.size: 2 pods, but config.tensor_parallel times config.pipeline_parallel is 3 ranks"),
+    ({"group": {"size": 3, "tokenSecret": ""}}, "workers.sharded.group.tokenSecret"),
+    ({"kind": "Deployment"}, "workers.sharded.group.size: a model over several pods needs kind: LeaderWorkerSet"),
+])
+def test_a_group_that_does_not_fit_is_refused(change, said):
+    values = yaml.safe_load(GROUP)
+    values["workers"]["sharded"] |= change
+    assert said in refusal("dev", extra=yaml.safe_dump(values))
+
+
 def test_an_autoscaled_workload_names_no_replicas():
     for values, overlay in MATRIX:
         docs = render(values, extra=OVERLAYS[overlay])

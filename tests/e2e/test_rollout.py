@@ -219,6 +219,28 @@ def test_what_cannot_be_rolled_out_is_said_before_anything_changes(kube, prometh
     kube.refuse = None
 
 
+def test_the_api_server_is_who_it_says_over_tls(tmp_path, prometheus):
+    for name in ("server", "other"):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext",
+                        "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.crt"],
+                       check=True, capture_output=True)
+    one = FakeKube((tmp_path / "server.crt", tmp_path / "server.key"))
+    try:
+        one.add("services", {"metadata": {"name": "gateway"}, "spec": {"selector": dict(LABELS)}})
+        one.add("deployments", deployment())
+        for authority, code, says in (("other", 1, "certificate"), ("server", 0, "done")):
+            (tmp_path / "config").write_text(
+                f"kind: Config\ncurrent-context: x\ncontexts: [{{name: x, context: {{cluster: c, user: u, namespace: weft}}}}]\n"
+                f"clusters: [{{name: c, cluster: {{server: '{one.url}', certificate-authority: {authority}.crt}}}}]\n"
+                f"users: [{{name: u, user: {{token: test}}}}]\n")
+            done = subprocess.run([BIN / "weftctl", "rollout", "start", "gateway", "--kubeconfig", tmp_path / "config", "--image", "weft-gateway:2",
+                                   "--strategy", "rolling", "--bake", "0", "--poll", "0", "--prometheus", prometheus.url],
+                                  capture_output=True, text=True, timeout=60)
+            assert done.returncode == code and says in done.stdout + done.stderr, done.stderr
+    finally:
+        one.stop()
+
+
 def test_without_prometheus_readiness_alone_decides(kube, prometheus, rollout):
     done = rollout("start", "--unmeasured")
     assert done.returncode == 0 and not prometheus.asked

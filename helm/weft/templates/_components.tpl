@@ -46,6 +46,8 @@ decides the number of replicas), values, ports. The one place that knows it; the
 {{- define "weft.scaleTarget" -}}
 {{- if and (eq .component.component "gateway") (eq .root.Values.gateway.rollout.engine "argo") -}}
 {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: {{ .component.name }}}
+{{- else if eq .component.kind "LeaderWorkerSet" -}}
+{apiVersion: leaderworkerset.x-k8s.io/v1, kind: LeaderWorkerSet, name: {{ .component.name }}-group}
 {{- else -}}
 {apiVersion: apps/v1, kind: {{ .component.kind }}, name: {{ .component.name }}}
 {{- end -}}

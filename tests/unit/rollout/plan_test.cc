@@ -256,6 +256,8 @@ TEST_CASE("A damaged annotation is refused with the field's name", "[rollout]") 
   CHECK_THAT(refused([](auto& j) { j["phase"] = "dreaming"; }), ContainsSubstring("dreaming"));
   CHECK_THAT(refused([](auto& j) { j["plan"]["replicas"] = "x"; }), ContainsSubstring("type"));
   CHECK_THAT(refused([](auto& j) { j["step"] = 4; }), ContainsSubstring("step 4"));
+  CHECK_THAT(refused([](auto& j) { j["since"] = -5; }), ContainsSubstring("time"));
+  CHECK_THAT(refused([](auto& j) { j["plan"]["bake_s"] = 100'000; }), ContainsSubstring("--bake"));
   CHECK_THAT(refused([](auto& j) {
                j["plan"]["shares"] = {50, 25, 100};
              }),

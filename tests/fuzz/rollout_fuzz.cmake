@@ -1,0 +1,1 @@
+set(weft_fuzz_deps_rollout weft::rollout weft::kube)
