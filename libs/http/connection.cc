@@ -347,6 +347,7 @@ asio::awaitable<Connection::Next> Connection::ServeOne() {
     }
   }
   NoDeadline();
+  if (!refusal && core_->hooks.body_filter) refusal = core_->hooks.body_filter(request);
 
   auto answer = NewAnswer(std::move(request), parser.keep_alive());
   current_ = answer;

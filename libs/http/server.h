@@ -53,6 +53,10 @@ Response PlainJsonError(int status, std::string_view code, std::string_view mess
 // body is not read into memory). It may set request.context. `route` is nullptr for no match.
 using HeaderFilter = std::function<std::optional<Response>(Request&, const Router::Route* route)>;
 
+// Looks at the request again when its body is there, before the handler: for what only the body can
+// show, such as a signature over it. Not called for a request that was refused before.
+using BodyFilter = std::function<std::optional<Response>(Request&)>;
+
 // Called once per answer, also for those the server gave by itself, with the status that was sent
 // and the bytes of the body. `status` is 499 when the client went away before the answer began.
 struct AccessRecord {
@@ -68,6 +72,7 @@ using RequestStart = std::function<void()>;
 struct ServerHooks {
   ErrorResponder error = PlainJsonError;
   HeaderFilter header_filter;
+  BodyFilter body_filter;
   AccessLog access_log;
   RequestStart request_start;
 };

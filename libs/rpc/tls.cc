@@ -2,6 +2,7 @@
 
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server_context.h>
 
 #include <fstream>
 #include <iterator>
@@ -28,7 +29,7 @@ absl::StatusOr<std::string> ReadPem(const std::string& path, const char* key) {
 absl::Status TlsOptions::Validate(bool server) const {
   if (!enabled) {
     if (certificate_file.empty() && key_file.empty() && ca_file.empty() &&
-        !require_client_certificate) {
+        !require_client_certificate && !request_client_certificate) {
       return absl::OkStatus();
     }
     return InvalidArgument("tls.enabled: false, but other tls keys are set");
@@ -39,7 +40,7 @@ absl::Status TlsOptions::Validate(bool server) const {
   if (server && certificate_file.empty()) {
     return InvalidArgument("tls.certificate_file: a server with TLS needs one");
   }
-  if (require_client_certificate && ca_file.empty()) {
+  if ((require_client_certificate || request_client_certificate) && ca_file.empty()) {
     return InvalidArgument("tls.ca_file: needed to check client certificates");
   }
   return absl::OkStatus();
@@ -52,6 +53,8 @@ void BindServerTls(config::Binder& binder, TlsOptions& options) {
   binder.Text("ca_file", &options.ca_file, "PEM file: who signs client certificates");
   binder.Bool("require_client_certificate", &options.require_client_certificate,
               "mutual TLS: refuse clients without a certificate of ca_file");
+  binder.Bool("request_client_certificate", &options.request_client_certificate,
+              "take clients without a certificate, and check one that is shown");
 }
 
 void BindClientTls(config::Binder& binder, TlsOptions& options) {
@@ -64,12 +67,23 @@ void BindClientTls(config::Binder& binder, TlsOptions& options) {
               "name to verify in the server's certificate; empty: the target's host");
 }
 
+std::vector<std::string> CertificateNames(const grpc::ServerContextBase& context) {
+  std::vector<std::string> names;
+  const auto auth = context.auth_context();
+  if (!auth || !auth->IsPeerAuthenticated()) return names;
+  for (const grpc::string_ref& name : auth->FindPropertyValues("x509_subject_alternative_name")) {
+    names.emplace_back(name.data(), name.size());
+  }
+  return names;
+}
+
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentials(const TlsOptions& tls) {
   WEFT_RETURN_IF_ERROR(tls.Validate(true));
   if (!tls.enabled) return grpc::InsecureServerCredentials();
   grpc::SslServerCredentialsOptions options(
-      tls.require_client_certificate ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-                                     : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+      tls.require_client_certificate   ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+      : tls.request_client_certificate ? GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY
+                                       : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
   grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
   WEFT_ASSIGN_OR_RETURN(pair.private_key, ReadPem(tls.key_file, "tls.key_file"));
   WEFT_ASSIGN_OR_RETURN(pair.cert_chain, ReadPem(tls.certificate_file, "tls.certificate_file"));

@@ -6,9 +6,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace grpc {
 class ChannelCredentials;
+class ServerContextBase;
 class ServerCredentials;
 }  // namespace grpc
 
@@ -25,6 +27,7 @@ struct TlsOptions {
   std::string key_file = {};          // its private key
   std::string ca_file = {};           // whom to trust; a client's default is the system's roots
   bool require_client_certificate = false;  // servers: mutual TLS; needs ca_file
+  bool request_client_certificate = false;  // servers: checked where one is shown; needs ca_file
   std::string server_name = {};             // clients: the name to verify; default: the target's
 
   absl::Status Validate(bool server) const;
@@ -32,6 +35,10 @@ struct TlsOptions {
 
 void BindServerTls(config::Binder& binder, TlsOptions& options);
 void BindClientTls(config::Binder& binder, TlsOptions& options);
+
+// Names that the client's certificate was issued for: its subject alternative names, as TLS has
+// verified them. Empty without mutual TLS.
+std::vector<std::string> CertificateNames(const grpc::ServerContextBase& context);
 
 // Plain text when TLS is not enabled. Errors name the file.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentials(const TlsOptions& tls);

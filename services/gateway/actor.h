@@ -4,6 +4,7 @@
 #include <string>
 
 #include "libs/base/clock.h"
+#include "libs/identity/api_key.h"
 #include "libs/identity/audit.h"
 #include "libs/identity/principal.h"
 
@@ -16,16 +17,17 @@ struct Actor {
   std::string user_agent;
 };
 
+// What clients send may hold a key by mistake: the audit does not.
 inline identity::AuditEvent AuditOf(const Actor& actor, WallTime at, std::string action,
-                                    std::string resource_type, std::string resource_id,
+                                    std::string resource_type, const std::string& resource_id,
                                     std::string outcome) {
   identity::AuditEvent event = identity::AuditOf(actor.principal.get(), at);
   event.request_id = actor.request_id;
   event.ip_address = actor.address;
-  event.user_agent = actor.user_agent.substr(0, 256);
+  event.user_agent = identity::RedactSecrets(actor.user_agent.substr(0, 256));
   event.action = std::move(action);
   event.resource_type = std::move(resource_type);
-  event.resource_id = std::move(resource_id);
+  event.resource_id = identity::RedactSecrets(resource_id.substr(0, 256));
   event.outcome = std::move(outcome);
   return event;
 }

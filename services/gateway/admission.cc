@@ -17,6 +17,8 @@ absl::Status StoreTrouble(std::string_view what, const absl::Status& status) {
     case absl::StatusCode::kOk:
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kFailedPrecondition:
       return status;
     default:
       kLog.Error(what, {{"exception", status}});
@@ -28,9 +30,7 @@ absl::Status StoreTrouble(std::string_view what, const absl::Status& status) {
 
 absl::StatusOr<identity::PrincipalPtr> Admission::Authenticate(
     const identity::Credentials& credentials, Pass& pass) {
-  if (credentials.authorization.empty() && credentials.api_key.empty()) {
-    return identity::PrincipalPtr();  // nothing was tried
-  }
+  if (credentials.empty()) return identity::PrincipalPtr();  // nothing was tried
   const auto refuse = [&](const limits::Decision& decision) {
     metrics_.auth_failures.With({"throttled"}).Increment();
     return WithRetryAfter(
@@ -46,6 +46,11 @@ absl::StatusOr<identity::PrincipalPtr> Admission::Authenticate(
   auto principal = authenticator_.Authenticate(credentials);
   if (principal.ok() && *principal) {
     guard_.Succeeded(credentials);
+    return principal;
+  }
+  if (!principal.ok() && identity::IsNeedsBody(principal.status())) return principal;
+  if (principal.status().code() == absl::StatusCode::kPermissionDenied) {
+    metrics_.auth_failures.With({"csrf"}).Increment();
     return principal;
   }
   if (!principal.ok() && principal.status().code() != absl::StatusCode::kUnauthenticated) {

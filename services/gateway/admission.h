@@ -19,7 +19,8 @@ namespace weft::gateway {
 
 // What a client is told of an error of the key store. The error itself names files and may be a
 // full disk or a lock: it goes to the log, and the client gets UNAVAILABLE. What the client can
-// mend (INVALID_ARGUMENT, NOT_FOUND) passes.
+// mend (INVALID_ARGUMENT, NOT_FOUND) or is told otherwise (PERMISSION_DENIED, FAILED_PRECONDITION)
+// passes.
 absl::Status StoreTrouble(std::string_view what, const absl::Status& status);
 
 // Thread safe. The parts must outlive it.
@@ -42,7 +43,8 @@ class Admission {
     absl::Status status;
   };
   // Public routes do not look at credentials at all. `rate_limited` false: whoever handles it takes
-  // the limits of it, with all that they need to know.
+  // the limits of it, with all that they need to know. The status may be NeedsBody: then nothing was
+  // decided and nothing counted, and it is asked again with the body.
   Pass Check(const identity::Guard& guard, bool rate_limited,
              const identity::Credentials& credentials);
 

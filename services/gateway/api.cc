@@ -305,6 +305,8 @@ absl::StatusOr<std::unique_ptr<EndpointTable>> MakeApi(std::shared_ptr<const Api
   WEFT_RETURN_IF_ERROR(AddAuditRoutes(deps, *table));
   WEFT_RETURN_IF_ERROR(AddDataRoutes(deps, *table));
   WEFT_RETURN_IF_ERROR(AddTrafficRoutes(deps, *table));
+  WEFT_RETURN_IF_ERROR(AddAuthRoutes(deps->login, *table));
+  WEFT_RETURN_IF_ERROR(AddOidcRoutes(deps->login, *table));
   auto document = std::make_shared<std::string>();
   WEFT_RETURN_IF_ERROR(
       table->Add({"GET",

@@ -14,6 +14,7 @@
 #include "services/gateway/answer_cache.h"
 #include "services/gateway/data_admin.h"
 #include "services/gateway/edge.h"
+#include "services/gateway/auth_routes.h"
 #include "services/gateway/endpoint.h"
 #include "services/gateway/generation.h"
 #include "services/gateway/key_admin.h"
@@ -31,6 +32,7 @@ struct ApiDeps {
   DataAdmin* data = nullptr;
   identity::AuditSink* audit = nullptr;
   const Edge* edge = nullptr;
+  std::shared_ptr<const LoginDeps> login = std::make_shared<LoginDeps>();
   ActiveRequests* active = nullptr;
   TrafficGuard* traffic = nullptr;
   AnswerCache* cache = nullptr;

@@ -7,6 +7,8 @@
 
 #include "libs/base/error_info.h"
 #include "libs/base/status.h"
+#include "libs/identity/api_key.h"
+#include "libs/identity/jwt.h"
 #include "libs/limits/rate_limiter.h"
 
 namespace weft::gateway {
@@ -55,6 +57,18 @@ void AppendJson(std::string& out, std::string_view text) {
   }
 }
 
+constexpr std::pair<std::string_view, std::string_view> kTokenCodes[] = {
+    {identity::kTokenExpired, "token_expired"},
+    {identity::kTokenInvalid, "invalid_token"},
+    {identity::kTokenWithoutSubject, "invalid_credentials"}};
+
+std::string_view CodeOfUnauthenticated(std::string_view message) {
+  for (const auto& [text, code] : kTokenCodes) {
+    if (text == message) return code;
+  }
+  return "invalid_api_key";
+}
+
 }  // namespace
 
 absl::Status WithErrorCode(absl::Status status, std::string_view code) {
@@ -70,13 +84,14 @@ std::string ErrorCodeOf(const absl::Status& status) {
 ApiError ToApiError(const absl::Status& status) {
   ApiError error;
   error.status = HttpStatus(status.code());
-  error.message = Message(status);
-  error.param = FieldOf(status);
+  // They repeat what was sent, which may hold a key by mistake.
+  error.message = identity::RedactSecrets(Message(status));
+  error.param = identity::RedactSecrets(FieldOf(status));
   error.code = ErrorCodeOf(status);
   error.retry_after = RetryAfterOf(status);
   switch (error.status) {
     case 401:
-      if (error.code.empty()) error.code = "invalid_api_key";
+      if (error.code.empty()) error.code = CodeOfUnauthenticated(error.message);
       break;
     case 403:
       if (error.code.empty()) error.code = "insufficient_permissions";
@@ -138,7 +153,13 @@ http::Response ErrorResponse(const ApiError& error) {
   if (error.retry_after) {
     response.headers.Set("Retry-After", limits::RetryAfterHeader(*error.retry_after));
   }
-  if (error.status == 401) response.headers.Set("WWW-Authenticate", "Bearer");
+  if (error.status == 401) {
+    response.headers.Set("WWW-Authenticate", "Bearer");
+    // Requirement 004's shape beside ours; the texts are its own and need no escapes.
+    if (CodeOfUnauthenticated(error.message) == error.code && error.code != "invalid_api_key") {
+      response.body.insert(1, fmt::format(R"("detail":"{}",)", error.message));
+    }
+  }
   return response;
 }
 

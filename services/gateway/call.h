@@ -15,11 +15,14 @@
 
 namespace weft::gateway {
 
+struct Endpoint;
+
 // Attached to http::Request::context by the front's header filter.
 struct RequestContext {
   std::string request_id;
-  identity::PrincipalPtr principal;  // nullptr for public routes
-  telemetry::Span span;              // the server span; ended by the access log
+  identity::PrincipalPtr principal;          // nullptr for public routes
+  const Endpoint* waits_for_body = nullptr;  // of a signed request that is not admitted yet
+  telemetry::Span span;                      // the server span; ended by the access log
   std::vector<std::pair<std::string, std::string>> headers;  // of every answer
 };
 

@@ -1,9 +1,11 @@
 #include "services/gateway/front.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "libs/base/ids.h"
 #include "libs/base/status.h"
+#include "libs/identity/api_key.h"
 #include "libs/telemetry/log.h"
 #include "libs/telemetry/semantic.h"
 #include "services/gateway/api_error.h"
@@ -58,7 +60,7 @@ Front::Front(const EndpointTable& table, Admission& admission, Metrics& metrics,
 http::ServerHooks Front::Hooks() {
   http::ServerHooks hooks;
   hooks.error = [](int status, std::string_view code, std::string_view message) {
-    http::Response response = ServerError(status, code, message);
+    http::Response response = ServerError(status, code, identity::RedactSecrets(message));
     response.headers.Add("X-Request-Id", NewRequestId());
     response.headers.Add("X-Content-Type-Options", "nosniff");
     return response;
@@ -66,6 +68,7 @@ http::ServerHooks Front::Hooks() {
   hooks.header_filter = [this](http::Request& request, const http::Router::Route* route) {
     return Filter(request, route);
   };
+  hooks.body_filter = [this](http::Request& request) { return FilterBody(request); };
   hooks.access_log = [this](const http::AccessRecord& record) { Log(record); };
   hooks.request_start = [this] {
     begun_.fetch_add(1, std::memory_order_relaxed);
@@ -99,30 +102,54 @@ std::optional<http::Response> Front::Filter(http::Request& request,
     context->span.Set(semantic::kRequestId, context->request_id);
     context->headers.emplace_back("traceparent", context->span.traceparent());
   }
+  return Admit(*endpoint, request, std::nullopt, *context);
+}
+
+std::optional<http::Response> Front::FilterBody(http::Request& request) {
+  auto& context = *static_cast<RequestContext*>(request.context.get());
+  if (context.waits_for_body == nullptr) return std::nullopt;
+  const Endpoint& endpoint = *std::exchange(context.waits_for_body, nullptr);
+  return Admit(endpoint, request, request.body, context);
+}
+
+std::optional<http::Response> Front::Admit(const Endpoint& endpoint, const http::Request& request,
+                                           std::optional<std::string_view> body,
+                                           RequestContext& context) {
+  const http::Headers& headers = request.headers;
   identity::Credentials credentials;
-  credentials.authorization = request.headers.Get("Authorization");
-  credentials.api_key = request.headers.Get("X-API-Key");
+  credentials.authorization = headers.Get("Authorization");
+  credentials.api_key = headers.Get("X-API-Key");
   credentials.method = request.method;
   credentials.target = request.target;
   credentials.remote_address = request.remote_address;
-  Admission::Pass pass = admission_.Check(endpoint->guard, endpoint->rate_limited, credentials);
+  credentials.cookie = headers.Get("Cookie");
+  credentials.csrf_token = headers.Get("X-CSRF-Token");
+  credentials.signing_key_id = headers.Get("X-Weft-Key-Id");
+  credentials.timestamp = headers.Get("X-Weft-Timestamp");
+  credentials.signature = headers.Get("X-Weft-Signature");
+  credentials.body = body;
+  Admission::Pass pass = admission_.Check(endpoint.guard, endpoint.rate_limited, credentials);
+  if (identity::IsNeedsBody(pass.status)) {
+    context.waits_for_body = &endpoint;
+    return std::nullopt;
+  }
   if (pass.limited) {
     const auto& [policy, limit, decision] = *pass.limited;
-    context->headers.emplace_back("RateLimit-Policy", limits::RateLimitPolicyHeader(limit, policy));
-    context->headers.emplace_back("RateLimit", limits::RateLimitHeader(decision, policy));
+    context.headers.emplace_back("RateLimit-Policy", limits::RateLimitPolicyHeader(limit, policy));
+    context.headers.emplace_back("RateLimit", limits::RateLimitHeader(decision, policy));
   }
-  for (auto& header : pass.headers) context->headers.push_back(std::move(header));
+  for (auto& header : pass.headers) context.headers.push_back(std::move(header));
   if (pass.principal) {
-    context->principal = pass.principal;
-    context->span.Set(semantic::kTenant, pass.principal->tenant);
+    context.principal = pass.principal;
+    context.span.Set(semantic::kTenant, pass.principal->tenant);
   }
   if (pass.status.ok()) return std::nullopt;
   http::Response refusal = ErrorResponse(ToApiError(pass.status));
-  if (endpoint->pattern == "/generate" && refusal.status == 429) {
+  if (endpoint.pattern == "/generate" && refusal.status == 429) {
     // Requirement 000's shape beside ours.
     refusal.body.insert(1, R"("detail":"Rate limit exceeded",)");
   }
-  return Decorated(std::move(refusal), *context);
+  return Decorated(std::move(refusal), context);
 }
 
 // Fetch standard, section 3.2. A preflight is answered here; other answers get the origin's header.
@@ -149,10 +176,10 @@ std::optional<http::Response> Front::Cors(const http::Request& request, RequestC
   answer.status = allowed ? 204 : 403;
   if (allowed) {
     answer.headers.Add("Access-Control-Allow-Methods", "GET, POST, DELETE");
-    answer.headers.Add(
-        "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, Idempotency-Key, X-API-Key, traceparent, tracestate, "
-        "X-Weft-Cache, Cache-Control");
+    answer.headers.Add("Access-Control-Allow-Headers",
+                       "Authorization, Content-Type, Idempotency-Key, X-API-Key, X-CSRF-Token, "
+                       "X-Weft-Key-Id, X-Weft-Signature, X-Weft-Timestamp, X-Weft-Cache, "
+                       "Cache-Control, traceparent, tracestate");
     answer.headers.Add("Access-Control-Max-Age", std::to_string(cors_.max_age.count()));
   }
   return answer;

@@ -36,6 +36,11 @@ class Front {
 
  private:
   std::optional<http::Response> Filter(http::Request& request, const http::Router::Route* route);
+  std::optional<http::Response> FilterBody(http::Request& request);
+  // An answer refuses the request. Without a body it may have to wait for it.
+  std::optional<http::Response> Admit(const Endpoint& endpoint, const http::Request& request,
+                                      std::optional<std::string_view> body,
+                                      RequestContext& context);
   std::optional<http::Response> Cors(const http::Request& request, RequestContext& context);
   void Log(const http::AccessRecord& record);
 

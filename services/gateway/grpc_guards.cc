@@ -18,6 +18,7 @@ constexpr std::array kGuards = {
     GrpcGuard{"weft.v1.InferenceService/ListModels", Permission::kModelsRead},
     GrpcGuard{"weft.v1.AdminService/CreateKey", Permission::kKeysWrite},
     GrpcGuard{"weft.v1.AdminService/ListKeys", Permission::kKeysRead},
+    GrpcGuard{"weft.v1.AdminService/RotateKey", Permission::kKeysWrite},
     GrpcGuard{"weft.v1.AdminService/RevokeKey", Permission::kKeysWrite},
     // One method for all types: the type's own permission is checked with it (resource_calls.cc).
     GrpcGuard{"weft.v1.AdminService/CreateResource", Permission::kSelfRead},

@@ -9,6 +9,7 @@
 #include "libs/base/ids.h"
 #include "libs/base/status.h"
 #include "libs/rpc/status.h"
+#include "libs/rpc/tls.h"
 #include "libs/telemetry/semantic.h"
 #include "services/gateway/api_error.h"
 #include "services/gateway/data_routes.h"
@@ -96,6 +97,8 @@ Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission
   credentials.method = "GRPC";
   credentials.target = method;
   credentials.remote_address = entry.address;
+  const std::vector<std::string> names = rpc::CertificateNames(context);
+  credentials.certificate_names = names;
   Admission::Pass pass = admission.Check(guard->guard, rate_limited, credentials);
   if (pass.limited) {
     const auto& [policy, limit, decision] = *pass.limited;
@@ -392,6 +395,26 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
       WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created, deps_->keys->Create(actor, key));
       *response->mutable_key() = ToProto(created.record);
       response->set_secret(created.text);
+      response->set_signing_secret(created.signing_secret);
+      return absl::OkStatus();
+    });
+  }
+  grpc::ServerUnaryReactor* RotateKey(grpc::CallbackServerContext* context,
+                                      const v1::RotateKeyRequest* request,
+                                      v1::CreateKeyResponse* response) override {
+    return Run(context, "RotateKey", [this, request, response](const Actor& actor) -> absl::Status {
+      const std::chrono::seconds overlap(request->has_overlap_seconds() ? request->overlap_seconds()
+                                                                        : kDefaultOverlap.count());
+      if (overlap.count() < 0 || overlap > kLongestOverlap) {
+        return WithField(
+            InvalidArgument("overlap_seconds: must be 0 to {}", kLongestOverlap.count()),
+            "overlap_seconds");
+      }
+      WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created,
+                            deps_->keys->Rotate(actor, request->id(), overlap));
+      *response->mutable_key() = ToProto(created.record);
+      response->set_secret(created.text);
+      response->set_signing_secret(created.signing_secret);
       return absl::OkStatus();
     });
   }

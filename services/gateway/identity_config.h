@@ -8,7 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "libs/identity/certificate_names.h"
+#include "libs/identity/ldap_login.h"
+#include "libs/identity/oidc_provider.h"
 #include "libs/identity/role.h"
+#include "libs/identity/token_service.h"
+#include "libs/identity/user.h"
+#include "libs/limits/rate_limiter.h"
 
 namespace weft::config {
 class Binder;
@@ -17,7 +23,15 @@ class Binder;
 namespace weft::gateway {
 
 struct IdentityConfig {
+  std::string environment = "dev";  // in the text of new keys
+  bool signed_requests = true;      // taken where the pepper is long enough
   std::vector<identity::RoleBook::Custom> roles;
+  std::vector<identity::User> users;
+  identity::TokenOptions tokens;
+  limits::Limit failed_logins{.requests = 10, .window = std::chrono::seconds(300)};  // of one user
+  std::vector<identity::OidcOptions> oidc;
+  identity::LdapOptions ldap;
+  std::vector<identity::CertificateIdentity> certificates;
 
   absl::Status Validate() const;
   // The built-in roles and the custom ones.

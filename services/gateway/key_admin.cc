@@ -28,25 +28,25 @@ absl::Status KeyAdmin::MayTouch(const Actor& actor, std::string_view id) {
 absl::Status KeyAdmin::MayGive(const Actor& actor, const identity::NewKey& key) {
   WEFT_RETURN_IF_ERROR(WithField(identity::CheckTenant(*actor.principal, key.tenant), "tenant"));
   WEFT_ASSIGN_OR_RETURN(const identity::Principal made, keys_.Preview(key));
-  if (!made.permissions.IsSubsetOf(actor.principal->permissions)) {
-    return WithField(
-        PermissionDenied(
-            "A key may not do more than who makes it; you lack {}.",
-            fmt::join(identity::PermissionNames(made.permissions - actor.principal->permissions),
-                      ", ")),
-        "role");
-  }
-  return absl::OkStatus();
+  return MayHold(actor, made);
+}
+
+absl::Status KeyAdmin::MayHold(const Actor& actor, const identity::Principal& key) {
+  const identity::PermissionSet more = key.permissions - actor.principal->permissions;
+  if (more.empty()) return absl::OkStatus();
+  return WithField(PermissionDenied("A key may not do more than who makes it; you lack {}.",
+                                    fmt::join(identity::PermissionNames(more), ", ")),
+                   "role");
 }
 
 absl::Status KeyAdmin::Settle(const Actor& actor, std::string_view action, std::string_view id,
                               absl::Status status) {
   const bool denied = status.code() == absl::StatusCode::kPermissionDenied;
-  const absl::Status kept = audit_.Keep(AuditOf(actor, clock_.Wall(), std::string(action),
-                                                "api_key", std::string(id.substr(0, 64)),
-                                                status.ok() ? "ok"
-                                                : denied    ? "denied"
-                                                            : "failed"));
+  const absl::Status kept =
+      audit_.Keep(AuditOf(actor, clock_.Wall(), std::string(action), "api_key", std::string(id),
+                          status.ok() ? "ok"
+                          : denied    ? "denied"
+                                      : "failed"));
   status = StoreTrouble("an act on keys failed", status);
   if (!status.ok() || kept.ok()) return status;
   return StoreTrouble("the audit of an act on keys could not be kept", kept);
@@ -83,6 +83,31 @@ absl::StatusOr<std::vector<store::KeyRecord>> KeyAdmin::List(const Actor& actor,
   auto keys = keys_.List(tenant);
   if (!keys.ok()) return StoreTrouble("keys could not be listed", keys.status());
   return keys;
+}
+
+absl::StatusOr<identity::CreatedKey> KeyAdmin::Rotate(const Actor& actor, std::string_view id,
+                                                      std::chrono::seconds overlap) {
+  absl::StatusOr<identity::CreatedKey> created = identity::CreatedKey();
+  absl::Status may = MayTouch(actor, id);
+  if (may.ok()) {
+    // Whoever gets the successor's secret may do what it may.
+    const auto held = keys_.PrincipalOf(id);
+    may = held.ok() ? MayHold(actor, **held) : held.status();
+  }
+  if (may.ok()) {
+    created = keys_.Rotate(id, overlap);
+  } else {
+    created = std::move(may);
+  }
+  if (absl::Status status = Settle(actor, "keys:rotate", id, created.status()); !status.ok()) {
+    if (created.ok()) keys_.Revoke(created->record.id).IgnoreError();
+    return status;
+  }
+  kLog.Info("key rotated", {{"request_id", actor.request_id},
+                            {"user_id", actor.principal->key_id},
+                            {"key_id", id},
+                            {"new_key_id", created->record.id}});
+  return created;
 }
 
 absl::Status KeyAdmin::Revoke(const Actor& actor, std::string_view id) {

@@ -24,12 +24,16 @@ class KeyAdmin {
   absl::StatusOr<identity::CreatedKey> Create(const Actor& actor, identity::NewKey key);
   // An empty tenant means all that the caller may see.
   absl::StatusOr<std::vector<store::KeyRecord>> List(const Actor& actor, std::string_view tenant);
+  // As Create and Revoke.
+  absl::StatusOr<identity::CreatedKey> Rotate(const Actor& actor, std::string_view id,
+                                              std::chrono::seconds overlap);
   // NOT_FOUND also for another tenant's key.
   absl::Status Revoke(const Actor& actor, std::string_view id);
 
  private:
   absl::Status MayTouch(const Actor& actor, std::string_view id);
   absl::Status MayGive(const Actor& actor, const identity::NewKey& key);
+  absl::Status MayHold(const Actor& actor, const identity::Principal& key);
   // Keeps what was tried; the status is what the client is told.
   absl::Status Settle(const Actor& actor, std::string_view action, std::string_view id,
                       absl::Status status);

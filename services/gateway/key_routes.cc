@@ -16,6 +16,12 @@ using identity::Permission;
 using nlohmann::ordered_json;
 using DepsPtr = std::shared_ptr<const ApiDeps>;
 
+// A list as the store keeps it.
+ordered_json List(const std::string& text) {
+  ordered_json list = ordered_json::parse(text, nullptr, false);
+  return list.is_array() ? list : ordered_json::array();
+}
+
 ordered_json ToJson(const store::KeyRecord& key) {
   ordered_json out;
   out["object"] = "api_key";
@@ -25,6 +31,11 @@ ordered_json ToJson(const store::KeyRecord& key) {
   out["role"] = key.role;
   out["requests_per_minute"] = key.requests_per_minute;
   out["max_priority"] = key.max_priority.empty() ? ordered_json() : ordered_json(key.max_priority);
+  out["project"] = key.project.empty() ? ordered_json() : ordered_json(key.project);
+  out["scopes"] = List(key.scopes);
+  out["allowed_ips"] = List(key.allowed_ips);
+  out["allowed_models"] = List(key.allowed_models);
+  out["replaces"] = key.replaces.empty() ? ordered_json() : ordered_json(key.replaces);
   out["created_at"] = key.created_at;
   out["expires_at"] = key.expires_at;
   out["last_used_at"] = key.last_used_at;
@@ -54,8 +65,25 @@ absl::StatusOr<identity::NewKey> ParseNewKey(const nlohmann::json& body) {
       static_cast<uint32_t>(r.Integer("requests_per_minute", 0, 1, 1'000'000)));
   request.set_max_priority(r.Text("max_priority", "", 16));
   request.set_expires_at_unix(r.Integer("expires_at", 0, 0, INT64_C(253402300799)));
+  request.set_project(r.Text("project", "", 100));
+  const auto texts = [&](const char* name, auto* out) {
+    for (std::string& text : r.Texts(name, 256, 256)) out->Add(std::move(text));
+  };
+  texts("scopes", request.mutable_scopes());
+  texts("allowed_ips", request.mutable_allowed_ips());
+  texts("allowed_models", request.mutable_allowed_models());
   WEFT_RETURN_IF_ERROR(r.Finish());
   return ToNewKey(request);
+}
+
+// The one answer that holds a key's secrets.
+void SendSecret(const Call& call, const identity::CreatedKey& created) {
+  ordered_json out = ToJson(created.record);
+  out["secret"] = created.text;
+  if (!created.signing_secret.empty()) out["signing_secret"] = created.signing_secret;
+  http::Response response = http::Response::Json(201, Dump(out));
+  response.headers.Add("Cache-Control", "no-store");
+  call.Send(std::move(response));
 }
 
 void CreateKey(const DepsPtr& deps, const Call& call) {
@@ -66,11 +94,28 @@ void CreateKey(const DepsPtr& deps, const Call& call) {
   Blocking(deps, call, [deps, call, key = std::move(*key)] {
     auto created = deps->keys->Create(call.actor(), key);
     if (!created.ok()) return call.Fail(created.status());
-    ordered_json out = ToJson(created->record);
-    out["secret"] = created->text;
-    http::Response response = http::Response::Json(201, Dump(out));
-    response.headers.Add("Cache-Control", "no-store");
-    call.Send(std::move(response));
+    SendSecret(call, *created);
+  });
+}
+
+void RotateKey(const DepsPtr& deps, const Call& call) {
+  std::chrono::seconds overlap = kDefaultOverlap;
+  if (!call.request().body.empty()) {
+    auto body = ParseStrictJson(call.request().body);
+    if (!body.ok()) return call.Fail(body.status());
+    if (!body->is_object()) {
+      return call.Fail(InvalidArgument("The request body must be a JSON object."));
+    }
+    ParamReader r(*body, "");
+    overlap = std::chrono::seconds(
+        r.Integer("overlap_seconds", kDefaultOverlap.count(), 0, kLongestOverlap.count()));
+    if (absl::Status status = r.Finish(); !status.ok()) return call.Fail(status);
+  }
+  Blocking(deps, call, [deps, call, overlap] {
+    auto created =
+        deps->keys->Rotate(call.actor(), std::string(call.request().Param("id")), overlap);
+    if (!created.ok()) return call.Fail(created.status());
+    SendSecret(call, *created);
   });
 }
 
@@ -113,6 +158,15 @@ v1::ApiKey ToProto(const store::KeyRecord& record) {
   out.set_expires_at_unix(record.expires_at);
   out.set_last_used_at_unix(record.last_used_at);
   out.set_revoked(record.revoked_at != 0);
+  out.set_project(record.project);
+  out.set_environment(record.environment);
+  out.set_replaces(record.replaces);
+  const auto copy = [](const std::string& list, auto* to) {
+    for (const auto& text : List(list)) to->Add(text.template get<std::string>());
+  };
+  copy(record.scopes, out.mutable_scopes());
+  copy(record.allowed_ips, out.mutable_allowed_ips());
+  copy(record.allowed_models, out.mutable_allowed_models());
   return out;
 }
 
@@ -124,6 +178,10 @@ absl::StatusOr<identity::NewKey> ToNewKey(const v1::CreateKeyRequest& request) {
   if (request.requests_per_minute() != 0) key.requests_per_minute = request.requests_per_minute();
   key.max_priority = request.max_priority();
   key.expires_at = request.expires_at_unix();
+  key.project = request.project();
+  key.scopes.assign(request.scopes().begin(), request.scopes().end());
+  key.addresses.assign(request.allowed_ips().begin(), request.allowed_ips().end());
+  key.models.assign(request.allowed_models().begin(), request.allowed_models().end());
   return key;
 }
 
@@ -150,6 +208,19 @@ absl::Status AddKeyRoutes(const DepsPtr& deps, EndpointTable& table) {
                                    .response = "KeyList",
                                    .query = {"tenant"}},
                                   [deps](const Call& call) { ListKeys(deps, call); }}));
+  WEFT_RETURN_IF_ERROR(
+      table.Add({"POST",
+                 "/v1/keys/{id}/rotate",
+                 Permission::kKeysWrite,
+                 true,
+                 {.operation_id = "rotateKey",
+                  .summary = "Makes a key's successor; both are good for a while",
+                  .description = "The old key ends after `overlap_seconds`, if not sooner.",
+                  .tag = "Administration",
+                  .request = "RotateKeyRequest",
+                  .response = "CreatedKey",
+                  .status = 201},
+                 [deps](const Call& call) { RotateKey(deps, call); }}));
   return table.Add({"DELETE",
                     "/v1/keys/{id}",
                     Permission::kKeysWrite,

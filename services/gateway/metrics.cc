@@ -49,8 +49,8 @@ Metrics::Metrics(telemetry::Registry& r)
                                           {"model_name"}, telemetry::kFirstTokenBuckets)),
       auth_failures(r.CounterWith(
           "weft_auth_failures_total",
-          "Requests refused for who asked: no_key, bad_key, role, store, or throttled "
-          "(too many bad keys from the address), or address (not allowed)",
+          "Requests refused for who asked: no_key, bad_key, bad_password, bad_login, csrf, role, store, "
+          "throttled (too many bad keys from the address), or address (not allowed)",
           {"reason"})),
       rate_limited(
           r.CounterOf("weft_rate_limited_total", "Requests refused by a key's rate limit")),

@@ -113,6 +113,11 @@ ordered_json Responses(const Endpoint& endpoint) {
   if (!endpoint.guard.is_public()) {
     out["500"] = ErrorAnswer("The server had an error");
     out["503"] = ErrorAnswer("The server cannot serve this now; `Retry-After` says when");
+  } else if (doc.tag == "Identity") {
+    out["401"] = ErrorAnswer("Not signed in: the credentials are not good");
+    out["404"] = ErrorAnswer("This way of signing in is not configured");
+    out["429"] = ErrorAnswer("Too many attempts; `Retry-After` says when");
+    out["503"] = ErrorAnswer("The server cannot serve this now; `Retry-After` says when");
   } else if (doc.operation_id == "ready") {
     out["503"] = {{"description", "Not ready"}, {"content", JsonContent(doc.response)}};
   }

@@ -154,18 +154,39 @@ std::string_view OpenApiSchemas() {
   "status": {"const": "healthy"}, "timestamp": {"type": "string", "format": "date-time"}, "version": {"type": "string"}}},
 "CreateKeyRequest": {"examples": [{"name": "continuous integration", "role": "developer", "requests_per_minute": 100}],
   "type": "object", "required": ["name"], "additionalProperties": false, "properties": {
-  "name": {"type": "string", "minLength": 1, "maxLength": 100}, "tenant": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{0,100}$", "default": "default", "description": "empty: default"},
-  "role": {"enum": ["admin", "developer", null], "default": "developer"},
+  "name": {"type": "string", "minLength": 1, "maxLength": 100}, "tenant": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{0,100}$", "description": "left out: one's own, or default for those who may act on every tenant"},
+  "role": {"type": ["string", "null"], "default": "developer", "description": "admin, operator, developer, viewer, auditor or a custom role; several are separated by commas"},
   "requests_per_minute": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000000, "default": 60},
   "max_priority": {"enum": ["low", "normal", "high", null], "default": null, "description": "the highest priority it may ask for; null: what its role may"},
-  "expires_at": {"type": ["integer", "null"], "minimum": 0, "description": "Unix seconds; 0 = never", "default": 0}}},
+  "expires_at": {"type": ["integer", "null"], "minimum": 0, "description": "Unix seconds; 0 = never", "default": 0},
+  "project": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9._-]{1,100}$"},
+  "scopes": {"type": ["array", "null"], "maxItems": 256, "items": {"type": "string", "maxLength": 256}, "description": "permissions it keeps of its roles'; empty: all"},
+  "allowed_ips": {"type": ["array", "null"], "maxItems": 256, "items": {"type": "string", "maxLength": 256}, "description": "addresses and networks it may be used from; empty: any"},
+  "allowed_models": {"type": ["array", "null"], "maxItems": 256, "items": {"type": "string", "maxLength": 256}, "description": "ids, or beginnings with * at the end; empty: all of its roles'"}}},
+"RotateKeyRequest": {"type": "object", "additionalProperties": false, "properties": {
+  "overlap_seconds": {"type": ["integer", "null"], "minimum": 0, "maximum": 7776000, "default": 86400, "description": "how long the old key stays good"}}},
 "Key": {"type": "object", "required": ["id", "name", "tenant", "role", "requests_per_minute", "created_at", "revoked"], "properties": {
   "object": {"const": "api_key"}, "id": {"type": "string"}, "name": {"type": "string"}, "tenant": {"type": "string"},
-  "role": {"enum": ["admin", "developer"]}, "requests_per_minute": {"type": "integer"},
-  "max_priority": {"enum": ["low", "normal", "high", null]}, "created_at": {"type": "integer"},
-  "expires_at": {"type": "integer"}, "last_used_at": {"type": "integer"}, "revoked": {"type": "boolean"}}},
+  "role": {"type": "string"}, "requests_per_minute": {"type": "integer"},
+  "max_priority": {"enum": ["low", "normal", "high", null]}, "project": {"type": ["string", "null"]},
+  "scopes": {"type": "array", "items": {"type": "string"}}, "allowed_ips": {"type": "array", "items": {"type": "string"}},
+  "allowed_models": {"type": "array", "items": {"type": "string"}}, "replaces": {"type": ["string", "null"], "description": "the id of the key that it came after"},
+  "created_at": {"type": "integer"}, "expires_at": {"type": "integer"}, "last_used_at": {"type": "integer"}, "revoked": {"type": "boolean"}}},
 "CreatedKey": {"allOf": [{"$ref": "#/components/schemas/Key"}], "type": "object", "required": ["secret"], "properties": {
-  "secret": {"type": "string", "description": "the key itself; it is not kept"}}},
+  "secret": {"type": "string", "description": "the key itself; it is not kept"},
+  "signing_secret": {"type": "string", "description": "for signed requests; it is not kept either"}}},
+"LoginRequest": {"type": "object", "required": ["username", "password"], "additionalProperties": false, "properties": {
+  "username": {"type": "string", "minLength": 1, "maxLength": 128}, "password": {"type": "string", "minLength": 1, "maxLength": 1024},
+  "tenant": {"type": ["string", "null"], "maxLength": 100, "default": "default"},
+  "session": {"type": ["boolean", "null"], "default": false, "description": "a browser's session in cookies instead of a token"}}},
+"LoginResponse": {"type": "object", "required": ["token_type", "expires_in"], "properties": {
+  "access_token": {"type": "string"}, "token_type": {"enum": ["bearer", "session"]}, "expires_in": {"type": "integer"},
+  "csrf_token": {"type": "string", "description": "of a session: goes into X-CSRF-Token"}}},
+"SignedOut": {"type": "object", "required": ["status"], "properties": {"status": {"const": "signed_out"}}},
+"Identity": {"type": "object", "required": ["subject", "name", "tenant", "roles", "permissions", "auth_method"], "properties": {
+  "subject": {"type": "string"}, "name": {"type": "string"}, "tenant": {"type": "string"}, "project": {"type": ["string", "null"]},
+  "roles": {"type": "array", "items": {"type": "string"}}, "permissions": {"type": "array", "items": {"type": "string"}},
+  "auth_method": {"enum": ["api_key", "signature", "token", "oidc", "session", "certificate"]}}},
 "KeyList": {"type": "object", "required": ["object", "data"], "properties": {"object": {"const": "list"},
   "data": {"type": "array", "items": {"$ref": "#/components/schemas/Key"}}}},
 "RevokedKey": {"type": "object", "required": ["id", "revoked"], "properties": {

@@ -172,6 +172,33 @@ std::string ParamReader::RequiredText(std::string_view name, size_t max_bytes) {
   return Text(name, {}, max_bytes);
 }
 
+std::vector<std::string> ParamReader::Texts(std::string_view name, size_t max_items,
+                                            size_t max_bytes) {
+  const json* list = Get(name);
+  std::vector<std::string> texts;
+  if (list == nullptr || !ok()) return texts;
+  if (!list->is_array()) {
+    Fail(WrongType(name, "an array of strings", *list));
+    return texts;
+  }
+  if (list->size() > max_items) {
+    Fail(ParamError(
+        PathOf(name), "array_above_max_length",
+        fmt::format("Invalid '{}': too many items, at most {}.", PathOf(name), max_items)));
+    return texts;
+  }
+  for (const json& one : *list) {
+    if (!one.is_string() || one.get_ref<const std::string&>().size() > max_bytes) {
+      Fail(ParamError(PathOf(name), "invalid_type",
+                      fmt::format("Invalid '{}': expected strings of at most {} bytes.",
+                                  PathOf(name), max_bytes)));
+      return {};
+    }
+    texts.push_back(one.get<std::string>());
+  }
+  return texts;
+}
+
 void ParamReader::Refuse(std::string_view name, std::string_view why) {
   if (Get(name) != nullptr) Fail(UnsupportedParam(PathOf(name), why));
 }

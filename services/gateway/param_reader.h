@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace weft::gateway {
 
@@ -32,6 +33,9 @@ class ParamReader {
   std::optional<int64_t> OptionalInteger(std::string_view name, int64_t min, int64_t max);
   std::string Text(std::string_view name, std::string_view fallback, size_t max_bytes);
   std::string RequiredText(std::string_view name, size_t max_bytes);
+
+  // A list of at most `max_items` texts; empty when it is absent.
+  std::vector<std::string> Texts(std::string_view name, size_t max_items, size_t max_bytes);
 
   // A parameter of the API that this server cannot honour: an error unless it is absent.
   void Refuse(std::string_view name, std::string_view why);

@@ -14,8 +14,9 @@
 #include "libs/config/cli.h"
 #include "libs/http/admin_server.h"
 #include "libs/identity/key_file.h"
-#include "libs/identity/key_service.h"
 #include "libs/identity/password.h"
+#include "libs/identity/redis_seen_set.h"
+#include "libs/limits/rate_limiter.h"
 #include "libs/rpc/otlp_exporter.h"
 #include "libs/telemetry/log.h"
 #include "services/gateway/admission.h"
@@ -25,6 +26,7 @@
 #include "services/gateway/grpc_guards.h"
 #include "services/gateway/grpc_services.h"
 #include "services/gateway/idempotency.h"
+#include "services/gateway/identity_setup.h"
 #include "services/gateway/stored_roles.h"
 #include "services/gateway/usage_store.h"
 
@@ -73,40 +75,14 @@ class Server final : public GatewayServer {
   absl::Status Init() {
     WEFT_ASSIGN_OR_RETURN(scan_.policy, config_.ScanPolicy());
     WEFT_ASSIGN_OR_RETURN(database_, OpenDatabase(config_.database, config_.store));
-    identity::KeyServiceOptions key_options;
-    key_options.pepper = config_.key_pepper;
-    WEFT_ASSIGN_OR_RETURN(auto roles, config_.identity.Roles());
-    key_options.roles = std::make_shared<StoredRoles>(database_, std::move(roles));
-    if (!config_.keys_file.empty()) {
-      auto declared = identity::ReadKeyFile(config_.keys_file);
-      if (!declared.ok()) return Annotate(declared.status(), "gateway.keys_file");
-      key_options.declared = *std::move(declared);
-      kLog.Info("read the keys file",
-                {{"file", config_.keys_file}, {"keys", key_options.declared.size()}});
-    }
     usage_store_ = std::make_shared<DatabaseUsageStore>(database_);
-    keys_ = std::make_shared<identity::KeyService>(store::KeyStore::Over(database_), key_options);
-    auto audit = std::make_unique<StoredAudit>(database_, config_.store.audit_key);
-    resources_ = std::make_unique<ResourceAdmin>(
-        database_, *audit, key_options.roles,
-        [](std::string_view password) -> absl::StatusOr<std::string> {
-          WEFT_RETURN_IF_ERROR(identity::CheckPassword(password));
-          return identity::HashPassword(password);
-        });
-    WEFT_ASSIGN_OR_RETURN(auto master_keys, MasterKeysOf(config_.store));
-    secrets_ = std::make_unique<store::SecretStore>(std::move(master_keys));
-    data_ = std::make_unique<DataAdmin>(database_, *audit, *secrets_);
-    audit_ = std::move(audit);
-    key_admin_ = std::make_unique<KeyAdmin>(*keys_, *audit_);
-    WEFT_RETURN_IF_ERROR(Bootstrap(config_, *keys_));
-    // Other schemes (JWT, signatures) join the chain here.
-    authenticator_ = std::make_unique<identity::AuthenticatorChain>(
-        std::vector<std::shared_ptr<identity::Authenticator>>{keys_});
     WEFT_ASSIGN_OR_RETURN(traffic_,
                           Traffic::Make(config_.traffic, telemetry_.metrics(), usage_store_,
                                         JournalFolder(config_.traffic.usage, config_.database)));
+    WEFT_RETURN_IF_ERROR(InitIdentity());
     guard_ = std::make_unique<AuthGuard>(config_.failed_auth);
-    admission_ = std::make_unique<Admission>(*authenticator_, *guard_, traffic_->guard(), metrics_);
+    admission_ = std::make_unique<Admission>(*identity_.authenticator, *guard_, traffic_->guard(),
+                                             metrics_);
 
     SchedulerClientOptions scheduler;
     scheduler.gateway_id = "gateway-" + NewRequestId();
@@ -146,6 +122,7 @@ class Server final : public GatewayServer {
     deps->audit = audit_.get();
     deps->resources = resources_.get();
     deps->data = data_.get();
+    deps->login = Login();
     deps->active = &active_;
     deps->traffic = &traffic_->guard();
     WEFT_ASSIGN_OR_RETURN(cache_, AnswerCache::Create({.config = config_.cache,
@@ -170,6 +147,42 @@ class Server final : public GatewayServer {
     WEFT_RETURN_IF_ERROR(Listen(deps));
     ticker_ = std::thread([this] { Tick(); });
     return absl::OkStatus();
+  }
+
+  // Who is who, and what administrators do with it.
+  absl::Status InitIdentity() {
+    WEFT_ASSIGN_OR_RETURN(auto book, config_.identity.Roles());
+    auto roles = std::make_shared<StoredRoles>(database_, std::move(book));
+    // Redis makes nonces and ended tokens known to all gateways.
+    std::shared_ptr<identity::SeenSet> seen = traffic_->redis() != nullptr
+                                                  ? identity::NewRedisSeenSet(*traffic_->redis())
+                                                  : identity::NewLocalSeenSet();
+    WEFT_ASSIGN_OR_RETURN(identity_, MakeIdentity(config_, database_, roles, std::move(seen)));
+    auto audit = std::make_unique<StoredAudit>(database_, config_.store.audit_key);
+    resources_ = std::make_unique<ResourceAdmin>(
+        database_, *audit, roles, [](std::string_view password) -> absl::StatusOr<std::string> {
+          WEFT_RETURN_IF_ERROR(identity::CheckPassword(password));
+          return identity::HashPassword(password);
+        });
+    WEFT_ASSIGN_OR_RETURN(auto master_keys, MasterKeysOf(config_.store));
+    secrets_ = std::make_unique<store::SecretStore>(std::move(master_keys));
+    data_ = std::make_unique<DataAdmin>(database_, *audit, *secrets_);
+    audit_ = std::move(audit);
+    key_admin_ = std::make_unique<KeyAdmin>(*identity_.keys, *audit_);
+    return Bootstrap(config_, *identity_.keys);
+  }
+
+  std::shared_ptr<const LoginDeps> Login() {
+    auto login = std::make_shared<LoginDeps>(identity_.Login());
+    login->addresses = guard_.get();
+    login_failures_ = limits::NewLocalRateLimiter();
+    login->failures = login_failures_.get();
+    login->failures_of_user = config_.identity.failed_logins;
+    login->threads = &login_threads_;
+    login->audit = audit_.get();
+    login->metrics = &metrics_;
+    login->clock = &Clock::Real();
+    return login;
   }
 
   absl::Status Listen(const std::shared_ptr<ApiDeps>& deps) {
@@ -207,7 +220,7 @@ class Server final : public GatewayServer {
   bool ready(std::string* why) const override {
     if (draining_) {
       *why = "the gateway is draining";
-    } else if (!keys_->store_status().ok()) {
+    } else if (!identity_.keys->store_status().ok()) {
       *why = "the key database cannot be used";
     } else if (!scheduler_->connected()) {
       *why = "no scheduler is reachable";
@@ -336,16 +349,17 @@ class Server final : public GatewayServer {
   ThreadPool blocking_{"gateway-store", 1, 256};
   std::shared_ptr<store::Database> database_;
   std::shared_ptr<DatabaseUsageStore> usage_store_;
-  std::shared_ptr<identity::KeyService> keys_;
+  std::unique_ptr<Traffic> traffic_;  // before what holds generations: they settle with it
+  Identity identity_;
   std::unique_ptr<identity::AuditSink> audit_;
   std::unique_ptr<KeyAdmin> key_admin_;
   std::unique_ptr<ResourceAdmin> resources_;
   std::unique_ptr<store::SecretStore> secrets_;
   std::unique_ptr<DataAdmin> data_;
-  std::unique_ptr<identity::AuthenticatorChain> authenticator_;
-  std::unique_ptr<Traffic> traffic_;    // before what holds generations: they settle with it
   std::unique_ptr<AnswerCache> cache_;  // before what holds generations, as traffic_
   std::unique_ptr<AuthGuard> guard_;
+  std::unique_ptr<limits::RateLimiter> login_failures_;
+  ThreadPool login_threads_{"gateway-login", 1, 32};
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<SchedulerClient> scheduler_;
   std::unique_ptr<ScannerClient> scanner_;

@@ -28,6 +28,7 @@ void AddPullCommand(CLI::App& app, Commands& commands);     // pull
 void AddRolloutCommands(CLI::App& app,
                         Commands& commands);              // rollout start | resume | back | status
 void AddTextCommands(CLI::App& app, Commands& commands);  // tokenize, render
+void AddIdentityCommands(CLI::App& app, Commands& commands);  // permissions, hash-password
 void AddKeysCommands(CLI::App& app, Commands& commands);  // keys create | generate | list | revoke
 // tenant, project, user, role, role-binding, quota, setting: list | show | create | update | delete
 void AddResourceCommands(CLI::App& app, Commands& commands);

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   weft::ctl::AddRolloutCommands(app, commands);
   weft::ctl::AddTextCommands(app, commands);
 #ifdef WEFTCTL_WITH_KEYS  // not on a machine without gRPC
+  weft::ctl::AddIdentityCommands(app, commands);
   weft::ctl::AddKeysCommands(app, commands);
   weft::ctl::AddResourceCommands(app, commands);
   weft::ctl::AddDataCommands(app, commands);
