@@ -11,8 +11,8 @@
 #include <mutex>
 #include <string>
 
+#include "libs/base/ip_address.h"
 #include "libs/http/exchange.h"
-#include "libs/http/ip_address.h"
 #include "libs/http/server.h"
 
 namespace weft::http {

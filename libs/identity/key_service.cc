@@ -13,6 +13,7 @@ namespace {
 constexpr std::string_view kBadKey = "Incorrect API key provided.";
 constexpr std::string_view kBadSignature = "The request's signature is not good.";
 constexpr size_t kMinSigningPepperBytes = 32;
+constexpr size_t kMaxAddresses = 256;
 constexpr int64_t kTouchEverySeconds = 10;
 constexpr std::chrono::seconds kFlushInterval{5};
 
@@ -45,6 +46,11 @@ std::vector<std::string> ParseTexts(const std::string& list) {
   std::vector<std::string> texts;
   for (const auto& one : json) texts.push_back(one.is_string() ? one.get<std::string>() : "!");
   return texts;
+}
+
+bool IsIn(const std::vector<IpNetwork>& networks, std::string_view peer) {
+  const auto address = IpAddress::ParsePeer(peer);
+  return address && AnyContains(networks, *address);
 }
 
 store::KeyRecord ToRecord(const NewKey& key) {
@@ -108,7 +114,11 @@ absl::Status CheckKeyFields(const NewKey& key) {
   if (const auto scopes = ParsePermissions(key.scopes); !scopes.ok()) {
     return WithField(Annotate(scopes.status(), "scopes"), "scopes");
   }
-  if (const auto list = IpList::Parse(key.addresses); !list.ok()) {
+  if (key.addresses.size() > kMaxAddresses) {
+    return WithField(InvalidArgument("allowed_ips: at most {} are taken", kMaxAddresses),
+                     "allowed_ips");
+  }
+  if (const auto list = ParseNetworks(key.addresses); !list.ok()) {
     return WithField(Annotate(list.status(), "allowed_ips"), "allowed_ips");
   }
   if (absl::Status status = CheckModelPatterns(key.models); !status.ok()) {
@@ -126,7 +136,7 @@ KeyService::KeyService(std::unique_ptr<store::KeyStore> store, KeyServiceOptions
                        Clock& clock)
     : store_(std::move(store)), options_(std::move(options)), clock_(clock) {
   for (store::KeyRecord& record : options_.declared) {
-    auto entry = MakeEntry(std::move(record));
+    auto entry = MakeEntry(std::move(record), {});
     if (!entry.ok()) continue;  // ReadKeyFile has refused such records
     std::string id = (*entry)->record.id;
     declared_.emplace(std::move(id), *std::move(entry));
@@ -200,7 +210,7 @@ absl::StatusOr<Principal> KeyService::Preview(const NewKey& key) const {
     WEFT_ASSIGN_OR_RETURN(const RoleGrantPtr grant, options_.roles->Find(key.tenant, role));
     if (!grant) return WithField(InvalidArgument("role: there is no '{}'", role), "role");
   }
-  return MakePrincipal(ToRecord(key));
+  return MakePrincipal(ToRecord(key), {});
 }
 
 absl::StatusOr<std::optional<store::KeyRecord>> KeyService::Find(std::string_view id) {
@@ -294,7 +304,8 @@ absl::Status KeyService::store_status() const {
   return store_status_;
 }
 
-absl::StatusOr<Principal> KeyService::MakePrincipal(const store::KeyRecord& record) const {
+absl::StatusOr<Principal> KeyService::MakePrincipal(
+    const store::KeyRecord& record, const std::vector<std::string>& bound_roles) const {
   Principal principal;
   principal.key_id = record.id;
   principal.subject = "key:" + record.id;
@@ -303,6 +314,7 @@ absl::StatusOr<Principal> KeyService::MakePrincipal(const store::KeyRecord& reco
   principal.requests_per_minute = record.requests_per_minute;
   auto roles = ParseRoles(record.role);
   if (!roles.ok()) return Internal("key {} has the roles '{}'", record.id, record.role);
+  AddRoles(*roles, bound_roles);
   WEFT_RETURN_IF_ERROR(GrantRoles(*options_.roles, *std::move(roles), principal));
   if (const auto scopes = ParseTexts(record.scopes); !scopes.empty()) {
     // A scope that is not known any more permits nothing.
@@ -324,14 +336,15 @@ absl::StatusOr<Principal> KeyService::MakePrincipal(const store::KeyRecord& reco
   return principal;
 }
 
-absl::StatusOr<KeyService::EntryPtr> KeyService::MakeEntry(store::KeyRecord record) const {
+absl::StatusOr<KeyService::EntryPtr> KeyService::MakeEntry(
+    store::KeyRecord record, const std::vector<std::string>& bound_roles) const {
   auto entry = std::make_shared<Entry>();
-  WEFT_ASSIGN_OR_RETURN(Principal principal, MakePrincipal(record));
+  WEFT_ASSIGN_OR_RETURN(Principal principal, MakePrincipal(record, bound_roles));
   Principal signer = principal;
   signer.method = AuthMethod::kSignature;
   entry->principal = std::make_shared<const Principal>(std::move(principal));
   entry->signer = std::make_shared<const Principal>(std::move(signer));
-  auto addresses = IpList::Parse(ParseTexts(record.allowed_ips));
+  auto addresses = ParseNetworks(ParseTexts(record.allowed_ips));
   if (!addresses.ok()) return Internal("key {} has a bad list of addresses", record.id);
   entry->addresses = *std::move(addresses);
   entry->record = std::move(record);
@@ -352,7 +365,11 @@ absl::StatusOr<KeyService::EntryPtr> KeyService::Look(std::string_view id) {
   WEFT_ASSIGN_OR_RETURN(std::optional<store::KeyRecord> record, std::move(found));
   EntryPtr entry;
   if (record) {
-    WEFT_ASSIGN_OR_RETURN(entry, MakeEntry(*std::move(record)));
+    std::vector<std::string> bound;
+    if (options_.bound_roles) {
+      WEFT_ASSIGN_OR_RETURN(bound, options_.bound_roles(*record));
+    }
+    WEFT_ASSIGN_OR_RETURN(entry, MakeEntry(*std::move(record), bound));
   }
   std::unique_lock lock(cache_mutex_);
   // What was read before a revocation must not enter the cache after it.
@@ -369,7 +386,7 @@ absl::Status KeyService::CheckInForce(const Entry& entry, std::string_view addre
   if (entry.record.expires_at != 0 && entry.record.expires_at <= now) {
     return Unauthenticated("This API key has expired.");
   }
-  if (!entry.addresses.empty() && !entry.addresses.Contains(address)) {
+  if (!entry.addresses.empty() && !IsIn(entry.addresses, address)) {
     return Unauthenticated("This API key may not be used from your address.");
   }
   if (entry.record.last_used_at + kTouchEverySeconds <= now) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,8 +20,8 @@
 #include <vector>
 
 #include "libs/base/clock.h"
+#include "libs/base/ip_address.h"
 #include "libs/identity/authenticator.h"
-#include "libs/identity/ip_list.h"
 #include "libs/identity/request_signature.h"
 #include "libs/identity/role.h"
 #include "libs/identity/seen_set.h"
@@ -42,6 +43,8 @@ struct KeyServiceOptions {
   // Takes requests that are signed with a key's signing secret; needs a pepper of at least 32
   // bytes. Shared by all gateways where there are several.
   std::shared_ptr<SeenSet> nonces = {};
+  // Of a key of the store: roles that were bound to it besides its own. Empty: there are none.
+  std::function<absl::StatusOr<std::vector<std::string>>(const store::KeyRecord&)> bound_roles = {};
 };
 
 struct NewKey {
@@ -53,7 +56,7 @@ struct NewKey {
   int64_t expires_at = 0;                // Unix seconds, in the future; 0 = never
   std::string project = {};              // empty: none
   std::vector<std::string> scopes = {};  // permissions it keeps of its roles'; empty: all
-  std::vector<std::string> addresses = {};  // it may be used from (ip_list.h); empty: any
+  std::vector<std::string> addresses = {};  // and networks it may be used from; empty: any
   std::vector<std::string> models = {};     // it may use of its roles' (model_access.h); empty: all
 };
 
@@ -109,18 +112,20 @@ class KeyService final : public Authenticator {
     store::KeyRecord record;
     PrincipalPtr principal;
     PrincipalPtr signer;  // the same, of a signed request
-    IpList addresses;
+    std::vector<IpNetwork> addresses;
   };
   using EntryPtr = std::shared_ptr<const Entry>;  // nullptr in the cache: no such key
 
   absl::StatusOr<EntryPtr> Look(std::string_view id);
-  absl::StatusOr<EntryPtr> MakeEntry(store::KeyRecord record) const;
+  absl::StatusOr<EntryPtr> MakeEntry(store::KeyRecord record,
+                                     const std::vector<std::string>& bound_roles) const;
   absl::StatusOr<PrincipalPtr> CheckSigned(const RequestSignature& signature,
                                            const Credentials& credentials);
   // Expiry, revocation and address of a key whose secret was good.
   absl::Status CheckInForce(const Entry& entry, std::string_view address);
   bool TakesSignatures() const;
-  absl::StatusOr<Principal> MakePrincipal(const store::KeyRecord& record) const;
+  absl::StatusOr<Principal> MakePrincipal(const store::KeyRecord& record,
+                                          const std::vector<std::string>& bound_roles) const;
   void NoteStore(const absl::Status& status);
   void Forget(std::string_view id);
   void Flush();  // the times of last use

@@ -98,6 +98,12 @@ absl::Status GrantRoles(const RoleDirectory& directory, std::vector<std::string>
   return absl::OkStatus();
 }
 
+void AddRoles(std::vector<std::string>& roles, const std::vector<std::string>& more) {
+  for (const std::string& role : more) {
+    if (std::find(roles.begin(), roles.end(), role) == roles.end()) roles.push_back(role);
+  }
+}
+
 absl::StatusOr<std::vector<std::string>> ParseRoles(std::string_view text) {
   std::vector<std::string> roles;
   while (true) {

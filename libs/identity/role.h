@@ -66,6 +66,8 @@ absl::Status GrantRoles(const RoleDirectory& directory, std::vector<std::string>
 bool IsRoleName(std::string_view name);
 // "developer,auditor": 1 to 8 different names. INVALID_ARGUMENT otherwise.
 absl::StatusOr<std::vector<std::string>> ParseRoles(std::string_view text);
+// Those of `more` that are not there yet.
+void AddRoles(std::vector<std::string>& roles, const std::vector<std::string>& more);
 std::string JoinRoles(const std::vector<std::string>& roles);
 
 }  // namespace weft::identity

@@ -22,6 +22,8 @@ absl::StatusOr<std::optional<User>> StoredUsers::Find(std::string_view tenant,
   user.requests_per_minute = record->requests_per_minute;
   user.disabled = record->disabled;
   user.tokens_from = record->tokens_from;
+  WEFT_ASSIGN_OR_RETURN(user.bound_roles,
+                        store::BoundRoles(*database_, tenant, "user", name, user.project));
   const auto models = nlohmann::json::parse(record->models, nullptr, false);
   if (!models.is_array()) return Internal("user {} has a bad list of models", record->id);
   for (const auto& model : models) {
@@ -29,6 +31,10 @@ absl::StatusOr<std::optional<User>> StoredUsers::Find(std::string_view tenant,
     user.models.push_back(model.get<std::string>());
   }
   return std::optional<User>(std::move(user));
+}
+
+absl::Status StoredUsers::NoteLogin(std::string_view tenant, std::string_view name) {
+  return store::NoteLogin(*database_, tenant, name, UnixSeconds(clock_.Wall()));
 }
 
 }  // namespace weft::identity

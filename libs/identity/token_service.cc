@@ -176,6 +176,7 @@ absl::StatusOr<PrincipalPtr> TokenService::Check(const UncheckedToken& token, To
   principal->token_id = id;
   auto roles = ParseRoles(user.role);
   if (!roles.ok()) return TokenInvalid();
+  AddRoles(*roles, user.bound_roles);
   WEFT_RETURN_IF_ERROR(GrantRoles(*roles_, *std::move(roles), *principal));
   principal->models.Restrict(std::move(user.models));
   return PrincipalPtr(std::move(principal));

@@ -54,6 +54,7 @@ absl::StatusOr<std::optional<User>> DirectoryLogin::Login(std::string_view tenan
   WEFT_ASSIGN_OR_RETURN(std::optional<User> user, users_->Find(tenant, name));
   const bool good = VerifyPassword(password, user ? user->password_hash : std::string_view());
   if (!good || !user || user->disabled) return std::optional<User>();
+  WEFT_RETURN_IF_ERROR(users_->NoteLogin(tenant, name));
   return user;
 }
 

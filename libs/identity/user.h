@@ -18,7 +18,8 @@ struct User {
   std::string name;
   std::string tenant = "default";
   std::string project = {};
-  std::string role = "developer";  // as an API key's: one or several names
+  std::string role = "developer";             // as an API key's: one or several names
+  std::vector<std::string> bound_roles = {};  // others besides, that were bound to them
   std::vector<std::string> models = {};
   std::string password_hash = {};  // password.h; empty: no sign-in with a password here
   uint32_t requests_per_minute = 60;
@@ -32,6 +33,12 @@ class UserDirectory {
   virtual ~UserDirectory() = default;
   virtual absl::StatusOr<std::optional<User>> Find(std::string_view tenant,
                                                    std::string_view name) = 0;
+  // They came in with their password just now. Kept where there is a place for it.
+  virtual absl::Status NoteLogin(std::string_view tenant, std::string_view name) {
+    static_cast<void>(tenant);
+    static_cast<void>(name);
+    return absl::OkStatus();
+  }
 };
 
 // Users of the configuration.

@@ -44,16 +44,16 @@ absl::StatusOr<identity::PrincipalPtr> Admission::Authenticate(
     return refuse(*blocked);
   }
   auto principal = authenticator_.Authenticate(credentials);
-  if (principal.ok() && *principal) {
-    guard_.Succeeded(credentials);
-    return principal;
+  if (principal.ok()) {
+    if (*principal) guard_.Succeeded(credentials);
+    return principal;  // of nobody: what came says nothing, such as another page's cookie
   }
-  if (!principal.ok() && identity::IsNeedsBody(principal.status())) return principal;
+  if (identity::IsNeedsBody(principal.status())) return principal;
   if (principal.status().code() == absl::StatusCode::kPermissionDenied) {
     metrics_.auth_failures.With({"csrf"}).Increment();
     return principal;
   }
-  if (!principal.ok() && principal.status().code() != absl::StatusCode::kUnauthenticated) {
+  if (principal.status().code() != absl::StatusCode::kUnauthenticated) {
     metrics_.auth_failures.With({"store"}).Increment();
     return StoreTrouble("a key could not be checked", principal.status());
   }

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <utility>
 
+#include "libs/identity/cookie.h"
 #include "libs/limits/address_key.h"
 
 namespace weft::gateway {
@@ -11,11 +12,23 @@ namespace {
 
 constexpr size_t kGenerationEntries = 65'536;
 
+// What is the same in all requests of one signer: nonce, time and signature are not.
+std::string_view Constant(std::string_view authorization) {
+  return authorization.substr(0, authorization.find(", ts="));
+}
+
 // Two credentials of one hash only mean that one of them is checked although its address is
 // blocked.
 uint64_t HashOf(const identity::Credentials& credentials) {
   const std::hash<std::string_view> hash;
-  return hash(credentials.authorization) * 0x9e3779b97f4a7c15u ^ hash(credentials.api_key);
+  uint64_t out = 0;
+  const auto mix = [&](std::string_view text) { out = out * 0x9e3779b97f4a7c15u + hash(text); };
+  mix(Constant(credentials.authorization));
+  mix(credentials.api_key);
+  mix(identity::FindCookie(credentials.cookie, identity::kSessionCookie).value_or(""));
+  mix(credentials.signing_key_id);
+  for (const std::string& name : credentials.certificate_names) mix(name);
+  return out;
 }
 
 }  // namespace

@@ -45,12 +45,13 @@ identity::AuditEvent LoginEvent(const LoginDeps& deps, const Call& call, const A
                                 std::string outcome) {
   identity::AuditEvent event =
       AuditOf(call.actor(), deps.clock->Wall(), "login", "user", asked.user, std::move(outcome));
-  event.tenant = asked.tenant;
+  if (deps.tenant_exists(asked.tenant)) event.tenant = asked.tenant;
   event.method = "password";
   return event;
 }
 
-absl::Status TooMany(const limits::Decision& decision) {
+absl::Status TooMany(const LoginDeps& deps, const limits::Decision& decision) {
+  deps.metrics->auth_failures.With({"throttled"}).Increment();
   return WithRetryAfter(
       WithErrorCode(ResourceExhausted("Too many attempts to sign in failed. Please wait before you "
                                       "try again."),
@@ -81,6 +82,10 @@ void SendToken(const DepsPtr& deps, const Call& call, const identity::User& user
 void CheckLogin(const DepsPtr& deps, const Call& call, const Asked& asked) {
   const std::string who = asked.tenant + "/" + asked.user;
   const identity::Credentials origin{.remote_address = call.request().remote_address};
+  // Again: others of this user failed while this one waited.
+  if (const auto now = deps->failures->Peek(who, deps->failures_of_user); !now.allowed) {
+    return call.Fail(TooMany(*deps, now));
+  }
   absl::Status trouble;
   for (identity::PasswordLogin* login : deps->logins) {
     auto user = login->Login(asked.tenant, asked.user, asked.password);
@@ -102,12 +107,12 @@ void CheckLogin(const DepsPtr& deps, const Call& call, const Asked& asked) {
   deps->metrics->auth_failures.With({"bad_password"}).Increment();
   deps->audit->Note(LoginEvent(*deps, call, asked, "denied"));
   kLog.Info("login refused", {{"request_id", call.context().request_id},
-                              {"tenant", asked.tenant},
+                              {"tenant", identity::RedactSecrets(asked.tenant)},
                               {"remote_address", call.request().remote_address}});
   const auto of_address = deps->addresses->Failed(origin);
   const auto of_user = deps->failures->Take(who, deps->failures_of_user);
-  if (!of_user.allowed) return call.Fail(TooMany(of_user));
-  if (of_address && !of_address->allowed) return call.Fail(TooMany(*of_address));
+  if (!of_user.allowed) return call.Fail(TooMany(*deps, of_user));
+  if (of_address && !of_address->allowed) return call.Fail(TooMany(*deps, *of_address));
   call.Fail(identity::TokenWithoutSubject());
 }
 
@@ -121,10 +126,10 @@ void Login(const DepsPtr& deps, const Call& call) {
   auto asked = ParseLogin(*body);
   if (!asked.ok()) return call.Fail(asked.status());
   const identity::Credentials origin{.remote_address = call.request().remote_address};
-  if (const auto blocked = deps->addresses->Blocked(origin)) return call.Fail(TooMany(*blocked));
+  if (const auto blocked = deps->addresses->Blocked(origin)) return call.Fail(TooMany(*deps, *blocked));
   const auto decision =
       deps->failures->Peek(asked->tenant + "/" + asked->user, deps->failures_of_user);
-  if (!decision.allowed) return call.Fail(TooMany(decision));
+  if (!decision.allowed) return call.Fail(TooMany(*deps, decision));
   const bool queued = deps->threads->TrySubmit(
       [deps, call, asked = *std::move(asked)] { CheckLogin(deps, call, asked); });
   if (!queued) {

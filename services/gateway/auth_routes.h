@@ -3,7 +3,9 @@
 
 #include <absl/status/status.h>
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -26,6 +28,8 @@ struct LoginDeps {
   AuthGuard* addresses = nullptr;                // failures of an address, as for keys
   limits::RateLimiter* failures = nullptr;       // of one user, whatever the address
   limits::Limit failures_of_user{.requests = 10, .window = std::chrono::seconds(300)};
+  // Whether there is such a tenant; blocks. What strangers write must not begin a tenant's audit.
+  std::function<bool(const std::string& tenant)> tenant_exists;
   ThreadPool* threads = nullptr;  // passwords take long: few at once, and not on an I/O thread
   identity::AuditSink* audit = nullptr;
   Metrics* metrics = nullptr;

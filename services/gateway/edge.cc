@@ -13,9 +13,9 @@ namespace {
 using namespace std::chrono_literals;
 using http::ForwardedHeader;
 
-std::vector<http::IpNetwork> Networks(const std::vector<std::string>& texts) {
-  auto parsed = http::ParseNetworks(texts);
-  return parsed.ok() ? *std::move(parsed) : std::vector<http::IpNetwork>();
+std::vector<IpNetwork> Networks(const std::vector<std::string>& texts) {
+  auto parsed = ParseNetworks(texts);
+  return parsed.ok() ? *std::move(parsed) : std::vector<IpNetwork>();
 }
 
 bool IsRequestId(std::string_view text) {
@@ -31,7 +31,7 @@ absl::Status EdgeConfig::Validate() const {
   for (const auto& [key, texts] : {std::pair("trusted_proxies", &trusted_proxies),
                                    std::pair("allow", &allow), std::pair("deny", &deny)}) {
     WEFT_RETURN_IF_ERROR(
-        Annotate(http::ParseNetworks(*texts).status(), fmt::format("gateway.edge.{}", key)));
+        Annotate(ParseNetworks(*texts).status(), fmt::format("gateway.edge.{}", key)));
   }
   for (const RouteLimit& route : routes) {
     if (route.route.find(" /") == std::string::npos) {
@@ -81,7 +81,7 @@ Edge::Edge(const EdgeConfig& config)
   }
 }
 
-absl::Status Edge::Check(const std::optional<http::IpAddress>& address) const {
+absl::Status Edge::Check(const std::optional<IpAddress>& address) const {
   if (deny_.empty() && allow_.empty()) return absl::OkStatus();
   // What has no address, a Unix socket, is on this machine: no list names it.
   if (!address) return absl::OkStatus();
@@ -95,24 +95,18 @@ absl::Status Edge::Check(const std::optional<http::IpAddress>& address) const {
 absl::Status Edge::Admit(http::Request& request) const {
   if (auto client = FindClient(request.headers, request.remote_address, trusted_, header_)) {
     request.remote_address = std::move(client->address);
-  } else if (const auto address = http::IpAddress::Parse(request.remote_address)) {
+  } else if (const auto address = IpAddress::Parse(request.remote_address)) {
     if (address->is_v4()) request.remote_address = address->ToString();  // not ::ffff:a.b.c.d
   }
-  return Check(http::IpAddress::Parse(request.remote_address));
+  return Check(IpAddress::Parse(request.remote_address));
 }
 
 absl::Status Edge::AdmitPeer(std::string_view peer) const {
-  std::string text(peer);
-  for (const auto& [from, to] : {std::pair<std::string_view, std::string_view>{"%5B", "["},
-                                 std::pair<std::string_view, std::string_view>{"%5D", "]"}}) {
-    if (const size_t at = text.find(from); at != std::string::npos) text.replace(at, 3, to);
-  }
-  if (text.rfind("ipv4:", 0) == 0 || text.rfind("ipv6:", 0) == 0) text.erase(0, 5);
-  return Check(http::IpAddress::Parse(text));
+  return Check(IpAddress::ParsePeer(peer));
 }
 
 bool Edge::FromTrusted(const http::Request& request) const {
-  const auto peer = http::IpAddress::Parse(request.remote_address);
+  const auto peer = IpAddress::Parse(request.remote_address);
   return !trusted_.empty() && peer && AnyContains(trusted_, *peer);
 }
 

@@ -12,7 +12,8 @@
 #include <string_view>
 #include <vector>
 
-#include "libs/http/ip_address.h"
+#include "libs/base/ip_address.h"
+#include "libs/http/forwarded.h"
 #include "libs/http/message.h"
 #include "libs/http/router.h"
 
@@ -61,12 +62,12 @@ class Edge {
       const http::Request& request) const;
 
  private:
-  absl::Status Check(const std::optional<http::IpAddress>& address) const;
+  absl::Status Check(const std::optional<IpAddress>& address) const;
   bool FromTrusted(const http::Request& request) const;
 
-  std::vector<http::IpNetwork> trusted_;
-  std::vector<http::IpNetwork> allow_;
-  std::vector<http::IpNetwork> deny_;
+  std::vector<IpNetwork> trusted_;
+  std::vector<IpNetwork> allow_;
+  std::vector<IpNetwork> deny_;
   http::ForwardedHeader header_;
   std::string hsts_;
 };

@@ -28,6 +28,7 @@ struct EndpointDoc {
   int status = 200;
   bool streams = false;                 // may answer with server-sent events
   std::vector<std::string> query = {};  // names of query parameters
+  bool optional_body = false;           // may be sent without the body of `request`
 };
 
 struct Endpoint {

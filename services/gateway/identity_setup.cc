@@ -5,7 +5,9 @@
 #include "libs/base/status.h"
 #include "libs/identity/key_file.h"
 #include "libs/identity/stored_users.h"
+#include "libs/store/identity_store.h"
 #include "libs/store/key_store.h"
+#include "libs/store/resource.h"
 #include "libs/telemetry/log.h"
 
 namespace weft::gateway {
@@ -42,6 +44,7 @@ LoginDeps Identity::Login() const {
   deps.tokens = tokens.get();
   for (const auto& login : logins) deps.logins.push_back(login.get());
   deps.browser = browser_login.get();
+  deps.tenant_exists = tenant_exists;
   return deps;
 }
 
@@ -57,9 +60,12 @@ absl::StatusOr<Identity> MakeIdentity(const Config& config,
   keys.roles = made.roles;
   keys.environment = config.identity.environment;
   if (config.identity.signed_requests) keys.nonces = made.seen;
+  keys.bound_roles = [database](const store::KeyRecord& key) {
+    return store::BoundRoles(*database, key.tenant, "key", key.id, key.project);
+  };
   WEFT_ASSIGN_OR_RETURN(keys.declared, DeclaredKeys(config));
-  made.keys = std::make_shared<identity::KeyService>(store::KeyStore::Over(database),
-                                                      std::move(keys));
+  made.keys =
+      std::make_shared<identity::KeyService>(store::KeyStore::Over(database), std::move(keys));
 
   WEFT_ASSIGN_OR_RETURN(auto listed, identity::ListedUsers::Make(config.identity.users));
   made.users = std::make_shared<identity::StoredUsers>(database, std::move(listed));
@@ -89,6 +95,11 @@ absl::StatusOr<Identity> MakeIdentity(const Config& config,
                                                  config.identity.certificates, *made.roles));
     chain.push_back(std::move(certificates));
   }
+  made.tenant_exists = [database](const std::string& tenant) {
+    if (!store::IsResourceName(tenant)) return false;
+    const auto status = store::TenantStatus(*database, tenant);
+    return status.ok() && status->has_value();
+  };
   made.authenticator = std::make_unique<identity::AuthenticatorChain>(std::move(chain));
   return made;
 }

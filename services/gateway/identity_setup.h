@@ -3,6 +3,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,6 +31,7 @@ struct Identity {
   std::vector<std::shared_ptr<identity::OidcProvider>> providers;
   std::unique_ptr<identity::OidcLogin> browser_login;  // nullptr without tokens
   std::unique_ptr<identity::AuthenticatorChain> authenticator;
+  std::function<bool(const std::string& tenant)> tenant_exists;
 
   // What /auth needs; the rest of it is the server's.
   LoginDeps Login() const;

@@ -219,7 +219,8 @@ absl::Status AddKeyRoutes(const DepsPtr& deps, EndpointTable& table) {
                   .tag = "Administration",
                   .request = "RotateKeyRequest",
                   .response = "CreatedKey",
-                  .status = 201},
+                  .status = 201,
+                  .optional_body = true},
                  [deps](const Call& call) { RotateKey(deps, call); }}));
   return table.Add({"DELETE",
                     "/v1/keys/{id}",

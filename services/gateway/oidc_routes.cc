@@ -79,6 +79,7 @@ void Callback(const DepsPtr& deps, const Call& call) {
   const http::Request& request = call.request();
   const auto blocked = deps->addresses->Blocked({.remote_address = request.remote_address});
   if (blocked) {
+    deps->metrics->auth_failures.With({"throttled"}).Increment();
     return call.Fail(WithRetryAfter(ResourceExhausted("Too many attempts to sign in failed."),
                                     blocked->retry_after));
   }
@@ -104,10 +105,11 @@ absl::Status AddOidcRoutes(const DepsPtr& deps, EndpointTable& table) {
                  false,
                  {.operation_id = "oidcLogin",
                   .summary = "Sends a browser to an identity provider",
-                  .description = "Query: `provider` (the first one) and `return_to`, a path.",
+                  .description = "`provider`: its name (the first one); `return_to`: a path.",
                   .tag = "Identity",
                   .response = "text/html",
-                  .status = 302},
+                  .status = 302,
+                  .query = {"provider", "return_to"}},
                  [deps](const Call& call) { Begin(deps, call); }}));
   return table.Add({"GET",
                     "/auth/oidc/callback",
@@ -118,7 +120,8 @@ absl::Status AddOidcRoutes(const DepsPtr& deps, EndpointTable& table) {
                      .description = "Sets the session's cookies.",
                      .tag = "Identity",
                      .response = "text/html",
-                     .status = 302},
+                     .status = 302,
+                     .query = {"code", "state", "iss"}},
                     [deps](const Call& call) { Callback(deps, call); }});
 }
 

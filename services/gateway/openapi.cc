@@ -1,8 +1,8 @@
 #include <nlohmann/json.hpp>
 
+#include "services/gateway/data_routes.h"
 #include "services/gateway/endpoint.h"
 #include "services/gateway/openapi_schemas.h"
-#include "services/gateway/data_routes.h"
 #include "services/gateway/resource_routes.h"
 
 namespace weft::gateway {
@@ -160,7 +160,7 @@ ordered_json Operation(const Endpoint& endpoint) {
   }
   if (!parameters.empty()) out["parameters"] = std::move(parameters);
   if (!doc.request.empty())
-    out["requestBody"] = {{"required", true}, {"content", JsonContent(doc.request)}};
+    out["requestBody"] = {{"required", !doc.optional_body}, {"content", JsonContent(doc.request)}};
   out["responses"] = Responses(endpoint);
   if (endpoint.guard.is_public()) {
     out["security"] = ordered_json::array();

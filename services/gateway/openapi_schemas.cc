@@ -163,7 +163,8 @@ std::string_view OpenApiSchemas() {
   "scopes": {"type": ["array", "null"], "maxItems": 256, "items": {"type": "string", "maxLength": 256}, "description": "permissions it keeps of its roles'; empty: all"},
   "allowed_ips": {"type": ["array", "null"], "maxItems": 256, "items": {"type": "string", "maxLength": 256}, "description": "addresses and networks it may be used from; empty: any"},
   "allowed_models": {"type": ["array", "null"], "maxItems": 256, "items": {"type": "string", "maxLength": 256}, "description": "ids, or beginnings with * at the end; empty: all of its roles'"}}},
-"RotateKeyRequest": {"type": "object", "additionalProperties": false, "properties": {
+"RotateKeyRequest": {"examples": [{"overlap_seconds": 3600}],
+  "type": "object", "additionalProperties": false, "properties": {
   "overlap_seconds": {"type": ["integer", "null"], "minimum": 0, "maximum": 7776000, "default": 86400, "description": "how long the old key stays good"}}},
 "Key": {"type": "object", "required": ["id", "name", "tenant", "role", "requests_per_minute", "created_at", "revoked"], "properties": {
   "object": {"const": "api_key"}, "id": {"type": "string"}, "name": {"type": "string"}, "tenant": {"type": "string"},
@@ -175,7 +176,8 @@ std::string_view OpenApiSchemas() {
 "CreatedKey": {"allOf": [{"$ref": "#/components/schemas/Key"}], "type": "object", "required": ["secret"], "properties": {
   "secret": {"type": "string", "description": "the key itself; it is not kept"},
   "signing_secret": {"type": "string", "description": "for signed requests; it is not kept either"}}},
-"LoginRequest": {"type": "object", "required": ["username", "password"], "additionalProperties": false, "properties": {
+"LoginRequest": {"examples": [{"username": "ann", "password": "correct horse battery staple"}],
+  "type": "object", "required": ["username", "password"], "additionalProperties": false, "properties": {
   "username": {"type": "string", "minLength": 1, "maxLength": 128}, "password": {"type": "string", "minLength": 1, "maxLength": 1024},
   "tenant": {"type": ["string", "null"], "maxLength": 100, "default": "default"},
   "session": {"type": ["boolean", "null"], "default": false, "description": "a browser's session in cookies instead of a token"}}},
@@ -183,7 +185,8 @@ std::string_view OpenApiSchemas() {
   "access_token": {"type": "string"}, "token_type": {"enum": ["bearer", "session"]}, "expires_in": {"type": "integer"},
   "csrf_token": {"type": "string", "description": "of a session: goes into X-CSRF-Token"}}},
 "SignedOut": {"type": "object", "required": ["status"], "properties": {"status": {"const": "signed_out"}}},
-"Identity": {"type": "object", "required": ["subject", "name", "tenant", "roles", "permissions", "auth_method"], "properties": {
+"Identity": {"examples": [{"subject": "user:ann", "name": "ann", "tenant": "default", "project": null, "roles": ["developer"], "permissions": ["self:read", "models:use", "models:read"], "auth_method": "token"}],
+  "type": "object", "required": ["subject", "name", "tenant", "roles", "permissions", "auth_method"], "properties": {
   "subject": {"type": "string"}, "name": {"type": "string"}, "tenant": {"type": "string"}, "project": {"type": ["string", "null"]},
   "roles": {"type": "array", "items": {"type": "string"}}, "permissions": {"type": "array", "items": {"type": "string"}},
   "auth_method": {"enum": ["api_key", "signature", "token", "oidc", "session", "certificate"]}}},

@@ -81,8 +81,8 @@ class Server final : public GatewayServer {
                                         JournalFolder(config_.traffic.usage, config_.database)));
     WEFT_RETURN_IF_ERROR(InitIdentity());
     guard_ = std::make_unique<AuthGuard>(config_.failed_auth);
-    admission_ = std::make_unique<Admission>(*identity_.authenticator, *guard_, traffic_->guard(),
-                                             metrics_);
+    admission_ =
+        std::make_unique<Admission>(*identity_.authenticator, *guard_, traffic_->guard(), metrics_);
 
     SchedulerClientOptions scheduler;
     scheduler.gateway_id = "gateway-" + NewRequestId();
@@ -359,7 +359,7 @@ class Server final : public GatewayServer {
   std::unique_ptr<AnswerCache> cache_;  // before what holds generations, as traffic_
   std::unique_ptr<AuthGuard> guard_;
   std::unique_ptr<limits::RateLimiter> login_failures_;
-  ThreadPool login_threads_{"gateway-login", 1, 32};
+  ThreadPool login_threads_{"gateway-login", 2, 32};
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<SchedulerClient> scheduler_;
   std::unique_ptr<ScannerClient> scanner_;

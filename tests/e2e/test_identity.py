@@ -1,82 +1,33 @@
-"""Keys, passwords, sessions and signed requests over HTTP; a real OpenID provider (npm oidc-provider) and
-a real directory (slapd)."""
+"""Keys, passwords, sessions and signed requests over HTTP."""
 
+import base64
 import hashlib
 import hmac
+import itertools
 import json
-import os
-import re
-import shutil
-import socket
 import subprocess
 import time
-import urllib.parse
-from pathlib import Path
 
 import httpx
 import pytest
-import yaml
 
-from mesh import BIN, ROOT, wait_until
-from slapd import Slapd
-
-HOME = Path(os.environ.get("WEFT_HOME", ROOT / ".weft"))
-SECRET = "a token secret of at least 32 bytes!"
-PEPPER = "a pepper of at least thirty-two bytes"
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Gateway:
-    """weft-gateway alone: nothing here needs a model."""
-
-    def __init__(self, folder: Path, port: int, identity: dict, database: str = ""):
-        self.url = f"http://127.0.0.1:{port}"
-        self.database = database or str(folder / "gateway.db")
-        config = {"gateway": {
-            "listen": f"127.0.0.1:{port}", "grpc_listen": "127.0.0.1:0",
-            "admin_listen": "127.0.0.1:0", "scanner": "",
-            "scheduler": f"unix:{folder}/none.sock", "database": self.database,
-            "admin_key_file": str(folder / "admin.key"), "key_pepper": PEPPER,
-            "identity": {"jwt_secret": SECRET, **identity}}}
-        (folder / "weft.yaml").write_text(yaml.safe_dump(config))
-        self.log = folder / "gateway.log"
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [BIN / "weft-gateway", "--config", folder / "weft.yaml"], stdout=log, stderr=log)
-        wait_until(self.is_up, 20)
-        self.admin = {"X-API-Key": (folder / "admin.key").read_text().strip()}
-
-    def new_key(self, **fields) -> dict:
-        answer = httpx.post(f"{self.url}/v1/keys", headers=self.admin, json={"name": "x", **fields})
-        assert answer.status_code == 201, answer.text
-        return answer.json()
-
-    def me(self, headers: dict) -> httpx.Response:
-        return httpx.get(f"{self.url}/auth/me", headers=headers)
-
-    def is_up(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            return httpx.get(f"{self.url}/health").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
+from identity_gateway import PEPPER, SECRET, Gateway, cookies_of, login
+from mesh import BIN, free_port, wait_until
+from redis import Redis
+from signing import v1, v2
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory):
+def password_hash() -> str:
     done = subprocess.run([BIN / "weftctl", "hash-password"], input="open sesame\n", text=True,
                           capture_output=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, password_hash):
     running = Gateway(tmp_path_factory.mktemp("plain"), free_port(), {
-        "users": [{"name": "alice", "role": "developer", "password_hash": done.stdout.strip()}],
+        "users": [{"name": "alice", "role": "developer", "password_hash": password_hash}],
         "failed_logins": 3, "environment": "test",
         "roles": [{"name": "key-maker", "permissions": ["keys:*"]}]})
     yield running
@@ -101,7 +52,6 @@ def test_a_password_gives_a_token_and_signing_out_ends_it(gateway):
 
 
 def hs256(claims: dict, header: dict | None = None, secret: str = SECRET) -> dict:
-    import base64
     def part(raw: bytes) -> bytes:
         return base64.urlsafe_b64encode(raw).rstrip(b"=")
     text = b".".join(part(json.dumps(x).encode())
@@ -156,20 +106,6 @@ def test_too_many_wrong_passwords_are_stopped(gateway):
         assert login(gateway, "eve", "y").status_code == 401
     stopped = login(gateway, "eve", "z")
     assert stopped.status_code == 429 and "Retry-After" in stopped.headers
-
-
-def v1(key: dict, at: int, body: str) -> dict:
-    mac = hmac.new(key["signing_secret"].encode(), f"{at}:{body}".encode(), hashlib.sha256)
-    return {"X-Weft-Key-Id": key["id"], "X-Weft-Timestamp": str(at),
-            "X-Weft-Signature": mac.hexdigest(), "Content-Type": "application/json"}
-
-
-def v2(key: dict, at: int, nonce: str, method: str, target: str, body: str) -> dict:
-    digest = hashlib.sha256(body.encode()).hexdigest()
-    text = "\n".join(["v2", method, target, key["id"], str(at), nonce, digest])
-    mac = hmac.new(key["signing_secret"].encode(), text.encode(), hashlib.sha256).hexdigest()
-    return {"Authorization": f"WEFT-HMAC-SHA256 key={key['id']}, ts={at}, nonce={nonce}, "
-                             f"body={digest}, sig={mac}", "Content-Type": "application/json"}
 
 
 def test_signed_requests_come_in_once_with_their_own_body(gateway):
@@ -238,243 +174,106 @@ def test_a_key_ends_within_a_second_in_another_gateway(gateway, tmp_path):
         other.stop()
 
 
-def test_no_secret_is_in_answers_logs_metrics_or_the_audit(gateway):
-    key = gateway.new_key()
-    token = login(gateway, "alice", "open sesame").json()["access_token"]
-    text, signing, url = key["secret"], key["signing_secret"], gateway.url
-    shown = []
-    def ask(method, path, headers=None, **more):
-        answer = httpx.request(method, url + path, headers=headers or {}, timeout=30, **more)
-        shown.append(str(answer.headers) + answer.text)
-    ask("GET", f"/v1/{text}")
-    ask("GET", f"/v1/models/{text}", gateway.admin)
-    ask("GET", f"/v1/keys?tenant={text}", gateway.admin)
-    ask("DELETE", f"/v1/keys/{text}", gateway.admin)
-    ask("POST", "/v1/keys", gateway.admin, json={"name": "x", "role": text})
-    ask("POST", "/v1/keys", gateway.admin, json={"name": "x", text: 1})
-    ask("POST", "/auth/login", json={"username": text, "password": "open sesame"})
-    ask("POST", "/v1/completions", gateway.admin, json={"model": text, "prompt": text})
-    for headers in ({"X-API-Key": text + "x"}, {"Authorization": f"Basic {text}"},
-                    {"Authorization": text}, {"Authorization": f"Bearer {text[:-1]}"},
-                    {"Authorization": f"Bearer {token}x"},
-                    {"Cookie": f"__Host-weft_session={token}"},
-                    {"User-Agent": text, "X-API-Key": text},
-                    {"X-Weft-Key-Id": text, "X-Weft-Timestamp": "1", "X-Weft-Signature": signing}):
-        ask("GET", "/v1/models", headers)
-    ask("GET", "/metrics")
-    ask("GET", "/v1/keys", gateway.admin)
-    time.sleep(0.5)  # the log's writer
-    shown.append(gateway.log.read_text())
-    everything = "".join(shown)
-    assert key["id"] in everything
-    for secret in (text.rsplit("_", 1)[1], signing, token, "open sesame", SECRET, PEPPER,
-                   gateway.admin["X-API-Key"].rsplit("_", 1)[1]):
-        assert secret[:30] not in everything, secret
-
-
-@pytest.fixture(scope="module")
-def provider_and_gateway(tmp_path_factory):
-    port = free_port()
-    callback = f"http://127.0.0.1:{port}/auth/oidc/callback"
-    provider = subprocess.Popen(
-        ["node", ROOT / "tests/e2e/node/oidc_provider.mjs", (HOME / "node").resolve(), callback,
-         "weft-api"], stdout=subprocess.PIPE, text=True)
-    issuer = json.loads(provider.stdout.readline())["issuer"]
-    common = {"issuer": issuer, "audiences": ["weft-api"], "allow_http": True,
-              "tenant_claim": "org", "roles": {"devs": "developer", "robots": "viewer"},
-              "redirect_uri": callback, "scopes": ["openid", "profile"]}
-    gateway = Gateway(tmp_path_factory.mktemp("oidc"), port, {"oidc": [
-        {**common, "name": name, "client_id": name,
-         "client_secret": f"{name} secret, long enough for anything"}
-        for name in ("web", "web-ec")]})
-    yield issuer, gateway
-    gateway.stop()
-    provider.terminate()
-    provider.wait(30)
-
-
-def begin(gateway: Gateway, provider: str = "web", return_to: str = "/auth/me"):
-    """Where the browser is sent, and the gateway's cookie."""
-    def ask():
-        return httpx.get(f"{gateway.url}/auth/oidc/login",
-                         params={"provider": provider, "return_to": return_to})
-    wait_until(lambda: ask().status_code == 302, 20)  # 503 until discovery
-    answer = ask()
-    assert "HttpOnly" in answer.headers["set-cookie"] and "Secure" in answer.headers["set-cookie"]
-    return answer.headers["location"], answer.headers["set-cookie"].split(";")[0]
-
-
-def sign_in(url: str, user: str) -> str:
-    """Follows the provider's pages as a browser does; the URL it ends with is the callback's."""
-    with httpx.Client() as browser:
-        answer = browser.get(url)
-        for _ in range(12):
-            if answer.status_code in (302, 303):
-                target = urllib.parse.urljoin(str(answer.request.url), answer.headers["location"])
-                if "/auth/oidc/callback" in target:
-                    return target
-                answer = browser.get(target)
-                continue
-            assert answer.status_code == 200, answer.text
-            action = re.search(r'action="([^"]+)"', answer.text).group(1)
-            prompt = re.search(r'name="prompt" value="([^"]+)"', answer.text).group(1)
-            answer = browser.post(urllib.parse.urljoin(str(answer.request.url), action),
-                                  data={"prompt": prompt, "login": user, "password": "any"})
-    raise AssertionError("the provider did not send the browser back")
-
-
-def cookies_of(answer: httpx.Response) -> dict:
-    return dict(line.split(";")[0].split("=", 1)
-                for line in answer.headers.get_list("set-cookie"))
-
-
-@pytest.mark.parametrize("provider", ["web", "web-ec"])
-def test_a_browser_signs_in_with_code_and_pkce_and_out_again(provider_and_gateway, provider):
-    _, gateway = provider_and_gateway
-    url, login_cookie = begin(gateway, provider)
-    query = urllib.parse.parse_qs(urllib.parse.urlsplit(url).query)
-    assert query["code_challenge_method"] == ["S256"] and query["response_type"] == ["code"]
-    target = sign_in(url, "alice")
-    answer = httpx.get(target, headers={"Cookie": login_cookie})
-    assert answer.status_code == 302 and answer.headers["location"] == "/auth/me", answer.text
-    cookies = cookies_of(answer)
-    for line in answer.headers.get_list("set-cookie"):
-        assert "Secure" in line and "Path=/" in line and "SameSite=" in line
-    session = {"Cookie": f"__Host-weft_session={cookies['__Host-weft_session']}"}
-    me = httpx.get(f"{gateway.url}/auth/me", headers=session).json()
-    assert me["auth_method"] == "session" and me["tenant"] == "red"
-    assert me["roles"] == ["developer"] and me["subject"] == f"user:oidc:{provider}:alice"
-    # The code is good once, and for the browser that asked for it.
-    assert httpx.get(target, headers={"Cookie": login_cookie}).status_code == 401
-    assert httpx.get(target).status_code == 401
-    out = f"{gateway.url}/auth/logout"
-    assert httpx.post(out, headers=session).status_code == 403
-    csrf = {"X-CSRF-Token": cookies["__Host-weft_csrf"]}
-    assert httpx.post(out, headers={**session, **csrf}).status_code == 200
-    assert httpx.get(f"{gateway.url}/auth/me", headers=session).status_code == 401
-
-
-def test_another_browsers_answer_is_refused(provider_and_gateway):
-    _, gateway = provider_and_gateway
-    url, _ = begin(gateway)
-    _, other_cookie = begin(gateway)
-    target = sign_in(url, "alice")
-    assert httpx.get(target, headers={"Cookie": other_cookie}).status_code == 401
-
-
-def test_who_has_no_role_here_does_not_come_in(provider_and_gateway):
-    _, gateway = provider_and_gateway
-    url, cookie = begin(gateway)
-    assert httpx.get(sign_in(url, "mallory"), headers={"Cookie": cookie}).status_code == 401
-
-
-def test_a_redirection_elsewhere_is_refused(provider_and_gateway):
-    _, gateway = provider_and_gateway
-    for path in ("//evil.example", "https://evil.example", "/\\evil.example"):
-        answer = httpx.get(f"{gateway.url}/auth/oidc/login", params={"return_to": path})
-        assert answer.status_code == 400
-
-
-@pytest.mark.parametrize("client", ["machine", "machine-ed"])
-def test_a_machine_comes_in_with_client_credentials(provider_and_gateway, client):
-    issuer, gateway = provider_and_gateway
-    begin(gateway)  # discovery
-    def token(**more):
-        answer = httpx.post(f"{issuer}/token", auth=(client, urllib.parse.quote(
-            f"{client} secret, long enough for anything")),
-            data={"grant_type": "client_credentials", "scope": "api", **more})
-        assert answer.status_code == 200, answer.text
-        return answer.json()["access_token"]
-    good = token()
-    answer = httpx.get(f"{gateway.url}/auth/me", headers={"Authorization": f"Bearer {good}"})
-    assert answer.status_code == 200, answer.text
-    me = answer.json()
-    assert me["auth_method"] == "oidc" and me["roles"] == ["viewer"] and me["tenant"] == "red"
-    head, body, signature = good.split(".")
-    for bad in (f"{head}.{body}.{signature[:-4]}AAAA", f"{head}.{body}.", f"{head}..{signature}"):
-        answer = httpx.get(f"{gateway.url}/auth/me", headers={"Authorization": f"Bearer {bad}"})
-        assert answer.status_code == 401
-        assert answer.json()["detail"] == "Could not validate credentials"
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    assert shutil.which("slapd") or Path("/usr/sbin/slapd").exists(), "slapd is not installed"
-    running = Slapd(tmp_path_factory.mktemp("slapd"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def ldap_gateway(directory, tmp_path_factory):
-    gateway = Gateway(tmp_path_factory.mktemp("ldap"), free_port(), {"ldap": {
-        "urls": [f"ldap://127.0.0.1:{directory.port}"], "start_tls": True,
-        "ca_file": str(directory.ca_file), "bind_dn": directory.reader_dn,
-        "bind_password": directory.reader_password, "user_base": "ou=people,dc=example,dc=org",
-        "group_base": "ou=groups,dc=example,dc=org",
-        "roles": {"devs": "developer", "cn=auditors,ou=groups,dc=example,dc=org": "auditor"}},
-        "failed_logins": 1000})
-    yield gateway
-    gateway.stop()
-
-
-def login(gateway: Gateway, user: str, password: str) -> httpx.Response:
-    return httpx.post(f"{gateway.url}/auth/login", json={"username": user, "password": password},
-                      timeout=30)
-
-
-def me_of(gateway: Gateway, answer: httpx.Response) -> dict:
-    assert answer.status_code == 200, answer.text
-    token = answer.json()["access_token"]
-    return httpx.get(f"{gateway.url}/auth/me", headers={"Authorization": f"Bearer {token}"}).json()
-
-
-def test_people_of_the_directory_sign_in_with_the_roles_of_their_groups(ldap_gateway):
-    me = me_of(ldap_gateway, login(ldap_gateway, "ann", "ann's password"))
-    assert me["roles"] == ["auditor", "developer"] and me["subject"] == "user:ldap:ann"
-    assert me_of(ldap_gateway, login(ldap_gateway, "Bob (B*b)", "bob's password"))["roles"] == [
-        "developer"]
-    assert login(ldap_gateway, "ann", "wrong").status_code == 401
-    assert login(ldap_gateway, "ann", "bob's password").status_code == 401
-    assert login(ldap_gateway, "carl", "carl's password").status_code == 401  # in no group
-
-
-def test_names_do_not_change_the_filter(ldap_gateway):
-    for name in ("*", "a*", "ann)(uid=*", "*)(|(uid=*", "ann\\", "ann)(|(objectClass=*)",
-                 "(", "\\2a", "uid=ann,ou=people,dc=example,dc=org"):
-        answer = login(ldap_gateway, name, "ann's password")
-        assert answer.status_code == 401, (name, answer.text)
-
-
-def test_an_empty_password_is_no_bind(ldap_gateway):
-    assert login(ldap_gateway, "ann", "").status_code in (400, 401)
-
-
-def test_a_directory_that_goes_away_comes_back(ldap_gateway, directory):
-    assert login(ldap_gateway, "ann", "ann's password").status_code == 200
-    directory.kill()
-    away = login(ldap_gateway, "ann", "ann's password")
-    assert away.status_code == 503 and "Retry-After" in away.headers
-    directory.start()
-    wait_until(lambda: login(ldap_gateway, "ann", "ann's password").status_code == 200, 20)
-
-
-def test_without_starttls_the_directory_refuses_and_a_wrong_ca_too(directory, tmp_path):
-    for name, change in (("plain", {"start_tls": False}), ("ca", {"ca_file": ""})):
-        folder = tmp_path / name
-        folder.mkdir()
-        gateway = Gateway(folder, free_port(), {"ldap": {
-            "urls": [f"ldap://127.0.0.1:{directory.port}"], "start_tls": True,
-            "ca_file": str(directory.ca_file), "user_base": "ou=people,dc=example,dc=org",
-            "bind_dn": directory.reader_dn, "bind_password": directory.reader_password, **change}})
-        try:
-            assert login(gateway, "ann", "ann's password").status_code == 503
-        finally:
+@pytest.fixture
+def two_gateways(tmp_path, password_hash):
+    """On one database and one Redis; the second one's clock is the same machine's."""
+    redis = Redis()
+    made = []
+    try:
+        for name in ("a", "b"):
+            folder = tmp_path / name
+            folder.mkdir()
+            made.append(Gateway(folder, free_port(), {"users": [
+                {"name": "alice", "role": "developer", "password_hash": password_hash}]},
+                database=str(tmp_path / "gateway.db"), redis={"url": redis.url}))
+        yield made, redis
+    finally:
+        for gateway in made:
             gateway.stop()
+        redis.clean_up()
 
 
-def test_no_password_is_in_a_log(ldap_gateway):
-    time.sleep(0.1)
-    text = ldap_gateway.log.read_text()
-    for secret in ("ann's password", "bob's password", "reader's password", SECRET):
-        assert secret not in text
+def test_what_ended_in_one_gateway_has_ended_in_the_other(two_gateways):
+    (one, other), redis = two_gateways
+    key = one.new_key()
+    header = {"X-API-Key": key["secret"]}
+    assert other.me(header).status_code == 200
+    began = time.monotonic()
+    assert httpx.delete(f"{one.url}/v1/keys/{key['id']}", headers=one.admin).status_code == 200
+    assert one.me(header).status_code == 401
+    wait_until(lambda: other.me(header).status_code == 401, 10, 0.02)
+    assert time.monotonic() - began < 1.0
+    # A token that signed out, and a signature that was used.
+    bearer = {"Authorization": f"Bearer {login(one, 'alice', 'open sesame').json()['access_token']}"}
+    assert other.me(bearer).status_code == 200
+    assert httpx.post(f"{one.url}/auth/logout", headers=bearer).status_code == 200
+    assert other.me(bearer).status_code == 401
+    signer, now = one.new_key(), int(time.time())
+    first, second = (v2(signer, now, f"0123456789abcde{n}", "GET", "/auth/me", "") for n in (1, 2))
+    old = v1(signer, now, "")
+    for signed in (first, old):
+        assert one.me(signed).json()["auth_method"] == "signature"
+        assert "sent before" in other.me(signed).text
+    # While nobody can say whether it was used, it is not taken.
+    redis.kill()
+    away = wait_until(lambda: (answer := other.me(second)).status_code == 503 and answer, 10)
+    assert "Retry-After" in away.headers
+    assert other.me({"X-API-Key": signer["secret"]}).status_code == 200
+    redis.start()
+    nonces = (f"{n:032d}" for n in itertools.count())
+    wait_until(lambda: other.me(v2(signer, now, next(nonces), "GET", "/auth/me", "")).status_code == 200, 20)
+
+
+def test_the_time_of_last_use_is_shown(gateway):
+    key = gateway.new_key()
+    assert key["last_used_at"] == 0
+    now = int(time.time())
+    assert gateway.me({"X-API-Key": key["secret"]}).status_code == 200
+
+    def last_used() -> int:
+        keys = httpx.get(f"{gateway.url}/v1/keys", headers=gateway.admin).json()["data"]
+        return next(k["last_used_at"] for k in keys if k["id"] == key["id"])
+    wait_until(lambda: now <= last_used() <= time.time(), 30, 0.2)
+
+
+def test_who_guesses_keys_is_stopped_logged_and_counted(tmp_path):
+    gateway = Gateway(tmp_path, free_port(), {}, failed_auth={"per_minute": 20})
+    try:
+        good = {"X-API-Key": gateway.new_key()["secret"]}
+        assert gateway.me(good).status_code == 200
+        def guess(n: int) -> httpx.Response:
+            return gateway.me({"X-API-Key": f"weft_dev_0123456789ab_{n:043d}000000"})
+        answers = [guess(n).status_code for n in range(30)]
+        assert answers[:20] == [401] * 20 and answers[-1] == 429, answers
+        stopped = guess(99)
+        assert stopped.status_code == 429 and int(stopped.headers["Retry-After"]) >= 1
+        assert stopped.json()["error"]["code"] == "too_many_failed_authentications"
+        assert gateway.me(good).status_code == 200  # who was good from here stays so
+        assert gateway.failures("bad_key") >= 20 and gateway.failures("throttled") >= 5
+        def logged() -> list:
+            lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if "401" in line]
+            return [line for line in lines if line.get("status") == 401]
+        refused = wait_until(lambda: len(logged()) >= 20 and logged())
+        assert all(line["remote_address"] == "127.0.0.1" for line in refused)
+    finally:
+        gateway.stop()
+
+
+def test_bound_roles_count_and_a_users_last_sign_in_is_kept(gateway):
+    def post(path: str, body: dict) -> dict:
+        answer = httpx.post(f"{gateway.url}/v1/admin/{path}", headers=gateway.admin, json=body, timeout=30)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+    user = post("users", {"username": "bea", "role": "viewer", "password": "correct horse battery"})
+    token = login(gateway, "bea", "correct horse battery").json()["access_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert gateway.me(bearer).json()["roles"] == ["viewer"]
+    post("role_bindings", {"subject_kind": "user", "subject_id": "bea", "role": "auditor"})
+    wait_until(lambda: gateway.me(bearer).json()["roles"] == ["viewer", "auditor"], 10)
+    key = gateway.new_key(role="viewer")
+    header = {"X-API-Key": key["secret"]}
+    assert gateway.me(header).json()["roles"] == ["viewer"]
+    post("role_bindings", {"subject_kind": "key", "subject_id": key["id"], "role": "auditor"})
+    wait_until(lambda: gateway.me(header).json()["roles"] == ["viewer", "auditor"], 10)
+    shown = httpx.get(f"{gateway.url}/v1/admin/users/{user['id']}", headers=gateway.admin).json()
+    assert shown["last_login_at"] > 0

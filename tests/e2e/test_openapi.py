@@ -8,14 +8,29 @@ import sys
 
 import pytest
 
-from mesh import ROOT
+from identity_gateway import PEPPER, SECRET
+from mesh import BIN, ROOT, Mesh
 
 # That a valid request is accepted is left out: whether a text fits the model's context, or the model can fill in at
 # all, is nothing that a schema can say.
 CHECKS = "positive_data_acceptance"
 EXAMPLES = int(os.environ.get("WEFT_OPENAPI_EXAMPLES", "2"))
-ALL = r"^/(v1/(models|keys|chat|completions).*|models/.*|infill|generate|predict|health|ready|api/health|openapi.json|docs)$"
-QUICK = r"^/(v1/models.*|v1/keys.*|models/.*|predict|health|ready|api/health|openapi.json)$"
+# Not /metrics: its text is Prometheus'.
+ALL = r"^/(v1/.*|auth/.*|models/.*|infill|generate|predict|health|ready|api/health|openapi.json|docs)$"
+QUICK = r"^/(v1/(models|keys|admin|usage|cache).*|auth/.*|models/.*|predict|health|ready|api/health|openapi.json)$"
+
+
+@pytest.fixture(scope="session")
+def mesh():
+    """A user whom the document's example names, and no limit on what is refused: everything is tried many times."""
+    password = "correct horse battery staple\n"
+    hashed = subprocess.run([BIN / "weftctl", "hash-password"], input=password, text=True, capture_output=True, check=True)
+    running = Mesh(workers=1, extra={"gateway": {
+        "failed_auth": {"per_minute": 0}, "key_pepper": PEPPER,
+        "identity": {"jwt_secret": SECRET, "failed_logins": 1_000_000,
+                     "users": [{"name": "ann", "password_hash": hashed.stdout.strip()}]}}}).start()
+    yield running
+    running.clean_up()
 
 
 @pytest.fixture

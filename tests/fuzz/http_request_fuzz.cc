@@ -4,8 +4,10 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "libs/http/ip_address.h"
+#include "libs/base/ip_address.h"
+#include "libs/http/forwarded.h"
 #include "libs/http/request_parser.h"
 
 namespace {
@@ -74,7 +76,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Outcome whole = Parse(text, size == 0 ? 1 : size);
   if (Parse(text, 1) != whole || Parse(text, 7) != whole) std::abort();
 
-  static const auto trusted = *weft::http::ParseNetworks({"10.0.0.0/8", "2001:db8::/32"});
+  static const auto trusted =
+      *weft::ParseNetworks(std::vector<std::string>{"10.0.0.0/8", "2001:db8::/32"});
   weft::http::Headers headers;
   headers.Add("X-Forwarded-For", text);
   headers.Add("Forwarded", text);
@@ -82,8 +85,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
        {weft::http::ForwardedHeader::kXForwardedFor, weft::http::ForwardedHeader::kForwarded}) {
     const auto client = weft::http::FindClient(headers, "10.0.0.1", trusted, kind);
     // Always an address.
-    if (!client || !weft::http::IpAddress::Parse(client->address)) std::abort();
+    if (!client || !weft::IpAddress::Parse(client->address)) std::abort();
   }
-  (void)weft::http::IpNetwork::Parse(text);
+  (void)weft::IpNetwork::Parse(text);
   return 0;
 }

@@ -114,6 +114,38 @@ TEST_CASE("A good key costs its address nothing, and neither does no key", "[gat
   CHECK(f.Code("bad", "192.0.2.1") == kBad);
 }
 
+TEST_CASE("Another page's cookie is no attempt to come in", "[gateway]") {
+  Fixture f;
+  for (int i = 0; i < 20; ++i) {
+    const auto pass = f.admission.Check(Permission::kModelsUse, true,
+                                        {.remote_address = "192.0.2.1", .cookie = "theme=dark"});
+    CHECK(pass.status.code() == kBad);
+  }
+  CHECK(f.Shows("weft_auth_failures_total{reason=\"no_key\"} 20"));
+  CHECK(f.Code("bad", "192.0.2.1") == kBad);
+}
+
+TEST_CASE("A signer that was good stays so, whatever the nonce; a guessed session does not",
+          "[gateway]") {
+  FakeClock clock;
+  AuthGuard guard({1, 100}, clock);
+  const std::string address = "192.0.2.1";
+  const auto signer = [&](const char* authorization) {
+    return Credentials{.authorization = authorization, .remote_address = address};
+  };
+  const Credentials first{.remote_address = address, .signing_key_id = "a", .signature = "1"};
+  guard.Succeeded(first);
+  guard.Succeeded(signer("WEFT-HMAC-SHA256 key=b, ts=1, nonce=1"));
+  guard.Succeeded({.remote_address = address, .cookie = "x=1; __Host-weft_session=good"});
+  REQUIRE(guard.Failed({.api_key = "bad", .remote_address = address})->allowed);
+  CHECK_FALSE(guard.Blocked({.remote_address = address, .signing_key_id = "a", .signature = "2"}));
+  CHECK_FALSE(guard.Blocked(signer("WEFT-HMAC-SHA256 key=b, ts=2, nonce=2")));
+  CHECK_FALSE(guard.Blocked({.remote_address = address, .cookie = "__Host-weft_session=good"}));
+  CHECK(guard.Blocked({.remote_address = address, .signing_key_id = "c", .signature = "2"}));
+  CHECK(guard.Blocked(signer("WEFT-HMAC-SHA256 key=c, ts=2, nonce=2")));
+  CHECK(guard.Blocked({.remote_address = address, .cookie = "__Host-weft_session=bad"}));
+}
+
 TEST_CASE("A store that is away is nobody's failure", "[gateway]") {
   Fixture f;
   f.keys.store_away = true;
