@@ -2,6 +2,7 @@
 
 #include "libs/base/error_info.h"
 #include "libs/base/status.h"
+#include "libs/identity/api_key.h"
 #include "services/gateway/api_error.h"
 
 namespace weft::gateway {
@@ -27,7 +28,12 @@ absl::Status AuthorizeModel(identity::AuditSink& audit, const Actor& actor, Wall
     if (models.empty()) return ModelNotFound("default");
     model = models.front().id();
   }
-  const bool allowed = actor.principal == nullptr || actor.principal->models.Allows(model);
+  // A key that was sent as a model by mistake must not go on into logs, metrics and spans.
+  std::string shown = identity::RedactSecrets(model);
+  const bool secret = shown != model;
+  if (secret) model = std::move(shown);
+  const bool allowed =
+      !secret && (actor.principal == nullptr || actor.principal->models.Allows(model));
   audit.Note(AuditOf(actor, now, "models:use", "model", model, allowed ? "ok" : "denied"));
   return allowed ? absl::OkStatus() : ModelNotFound(model);
 }

@@ -141,6 +141,8 @@ def test_no_secret_is_in_what_a_mesh_writes_and_says(company, stubs):
                "key_pepper": PEPPER, "audit_key": "the audit's key, which is one too",
                "a signature, first form": signed[0]["X-Weft-Signature"],
                "a signature, second form": signed[1]["Authorization"].rsplit("sig=", 1)[1]}
+    # The terminal shows the first key, once.
+    everything["supervisor.out"] = everything["supervisor.out"].replace(mesh.admin_key.encode(), b"", 1)
     found = [(what, where) for what, secret in secrets.items() for where, data in everything.items()
              if secret.encode() in data or secret[:24].encode() in data]
     assert not found
