@@ -21,8 +21,11 @@
 namespace weft::store {
 
 struct BatchWriterOptions {
-  size_t capacity = 100'000;                     // rows in memory; beyond, Add says no
-  size_t batch = 512;                            // rows of one transaction at most
+  size_t capacity = 100'000;  // rows in memory; beyond, Add says no
+  size_t batch = 512;         // rows of one transaction at most
+  // How long rows that nobody waits for gather. Waking a thread at each of them costs the request
+  // that brought it more than all the rest.
+  std::chrono::milliseconds gather{20};
   std::chrono::milliseconds first_back_off{20};  // while the database is away
   std::chrono::milliseconds longest_back_off{1000};
 };
@@ -52,24 +55,14 @@ class BatchWriter {
   }
 
   // Never blocks. False: full, and `done` is not called.
-  bool Add(T row, Done done = {}) {
-    {
-      std::lock_guard lock(mutex_);
-      if (waiting_.size() >= options_.capacity || stop_) {
-        ++refused_;
-        return false;
-      }
-      waiting_.push_back({std::move(row), std::move(done)});
-    }
-    changed_.notify_all();
-    return true;
-  }
+  bool Add(T row, Done done = {}) { return Put(std::move(row), std::move(done), false); }
 
   // Returns when the row is durable, or with an error. DEADLINE_EXCEEDED: it may still be written.
   absl::Status AddAndWait(T row, std::chrono::milliseconds limit) {
     auto promise = std::make_shared<std::promise<absl::Status>>();
     auto answer = promise->get_future();
-    if (!Add(std::move(row), [promise](const absl::Status& s) { promise->set_value(s); })) {
+    if (!Put(
+            std::move(row), [promise](const absl::Status& s) { promise->set_value(s); }, true)) {
       return ResourceExhausted("too many rows wait for the database");
     }
     if (answer.wait_for(limit) != std::future_status::ready) {
@@ -96,6 +89,37 @@ class BatchWriter {
     Done done;
   };
 
+  bool Put(T row, Done done, bool urgent) {
+    bool wake = false;
+    {
+      std::lock_guard lock(mutex_);
+      if (waiting_.size() >= options_.capacity || stop_) {
+        ++refused_;
+        return false;
+      }
+      waiting_.push_back({std::move(row), std::move(done)});
+      urgent_ |= urgent;
+      wake = urgent || asleep_ || waiting_.size() == options_.batch;
+      asleep_ = false;
+    }
+    if (wake) changed_.notify_all();
+    return true;
+  }
+
+  // With the lock. While rows come, it looks for them from time to time; else it sleeps until one
+  // comes, and lets others join that one.
+  void WaitForRows(std::unique_lock<std::mutex>& lock) {
+    const auto ready = [&] { return stop_ || urgent_ || waiting_.size() >= options_.batch; };
+    changed_.wait_for(lock, options_.gather, ready);
+    if (waiting_.empty() && !stop_) {
+      asleep_ = true;
+      changed_.wait(lock, [&] { return stop_ || !waiting_.empty(); });
+      asleep_ = false;
+      changed_.wait_for(lock, options_.gather, ready);
+    }
+    urgent_ = false;
+  }
+
   static bool Later(const absl::Status& s) {
     return s.code() == absl::StatusCode::kUnavailable ||
            s.code() == absl::StatusCode::kResourceExhausted;
@@ -106,8 +130,11 @@ class BatchWriter {
     std::chrono::milliseconds back_off{0};
     std::unique_lock lock(mutex_);
     while (true) {
-      changed_.wait(lock, [&] { return stop_ || !waiting_.empty(); });
-      if (waiting_.empty()) return;
+      WaitForRows(lock);
+      if (waiting_.empty()) {
+        if (stop_) return;
+        continue;
+      }
       std::vector<Item> items;
       for (size_t n = std::min(options_.batch, waiting_.size()); n > 0; --n) {
         items.push_back(std::move(waiting_.front()));
@@ -162,6 +189,8 @@ class BatchWriter {
   std::condition_variable changed_;
   std::deque<Item> waiting_;
   bool stop_ = false;
+  bool asleep_ = false;  // the writer: it wants to be woken
+  bool urgent_ = false;  // somebody waits for a row
   uint64_t written_ = 0;
   uint64_t refused_ = 0;
   uint64_t given_up_ = 0;

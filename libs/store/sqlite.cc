@@ -146,15 +146,17 @@ absl::StatusOr<std::unique_ptr<SqliteConnection>> SqliteConnection::OpenReader(
 }
 
 SqliteConnection::~SqliteConnection() {
-  for (const auto& [sql, statement] : prepared_) sqlite3_finalize(statement);
+  for (const auto& [sql, one] : prepared_) sqlite3_finalize(one.statement);
   sqlite3_close_v2(db_);
 }
 
-absl::StatusOr<sqlite3_stmt*> SqliteConnection::Prepared(std::string_view sql) {
+absl::StatusOr<const SqliteConnection::Prepared*> SqliteConnection::Prepare(std::string_view sql,
+                                                                            size_t parameters) {
   std::string key(sql);
-  if (const auto it = prepared_.find(key); it != prepared_.end()) return it->second;
-  if (prepared_.size() >= kMaxPrepared) {
-    for (const auto& [text, statement] : prepared_) sqlite3_finalize(statement);
+  const auto it = prepared_.find(key);
+  if (it != prepared_.end() && it->second.places.size() >= parameters) return &it->second;
+  if (it == prepared_.end() && prepared_.size() >= kMaxPrepared) {
+    for (const auto& [text, one] : prepared_) sqlite3_finalize(one.statement);
     prepared_.clear();
   }
   sqlite3_stmt* statement = nullptr;
@@ -163,12 +165,22 @@ absl::StatusOr<sqlite3_stmt*> SqliteConnection::Prepared(std::string_view sql) {
                                       SQLITE_PREPARE_PERSISTENT, &statement, &rest);
   if (code != SQLITE_OK) return FromSqlite(code, db_, path_);
   if (statement == nullptr) return InvalidArgument("database {}: an empty statement", path_);
-  prepared_.emplace(std::move(key), statement);
-  return statement;
+  Prepared& one = prepared_[std::move(key)];
+  sqlite3_finalize(one.statement);  // nullptr, but for one that had fewer parameters
+  one.statement = statement;
+  // SQLite numbers $1 and $2 by where they first stand, so they are found by name: once, as it
+  // compares them with all names.
+  one.places.clear();
+  for (size_t i = 0; i < parameters; ++i) {
+    one.places.push_back(
+        sqlite3_bind_parameter_index(statement, fmt::format("${}", i + 1).c_str()));
+  }
+  return &one;
 }
 
 absl::StatusOr<Result> SqliteConnection::Run(std::string_view sql, const Values& parameters) {
-  WEFT_ASSIGN_OR_RETURN(sqlite3_stmt* const statement, Prepared(sql));
+  WEFT_ASSIGN_OR_RETURN(const Prepared* const prepared, Prepare(sql, parameters.size()));
+  sqlite3_stmt* const statement = prepared->statement;
   struct Reset {
     sqlite3_stmt* statement;
     ~Reset() {
@@ -177,9 +189,7 @@ absl::StatusOr<Result> SqliteConnection::Run(std::string_view sql, const Values&
     }
   } const reset{statement};
   for (size_t i = 0; i < parameters.size(); ++i) {
-    // SQLite numbers $1 and $2 by where they first stand, so they are found by name. One that does
-    // not occur is left out.
-    const int index = sqlite3_bind_parameter_index(statement, fmt::format("${}", i + 1).c_str());
+    const int index = prepared->places[i];
     if (index == 0) continue;
     if (const int code = BindOne(statement, index, parameters[i]); code != SQLITE_OK) {
       return FromSqlite(code, db_, path_);

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "libs/store/value.h"
 
@@ -44,11 +45,15 @@ class SqliteConnection {
   SqliteConnection(sqlite3* db, std::string path) : db_(db), path_(std::move(path)) {}
   static absl::StatusOr<std::unique_ptr<SqliteConnection>> Connect(const std::string& path,
                                                                    std::chrono::milliseconds busy);
-  absl::StatusOr<sqlite3_stmt*> Prepared(std::string_view sql);
+  struct Prepared {
+    sqlite3_stmt* statement = nullptr;
+    std::vector<int> places;  // SQLite's number of $1, $2 …; 0: it does not occur
+  };
+  absl::StatusOr<const Prepared*> Prepare(std::string_view sql, size_t parameters);
 
   sqlite3* db_;
   const std::string path_;
-  std::unordered_map<std::string, sqlite3_stmt*> prepared_;
+  std::unordered_map<std::string, Prepared> prepared_;
 };
 
 }  // namespace weft::store

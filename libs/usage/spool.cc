@@ -40,7 +40,8 @@ struct Line {
   UsageRow row;
 };
 
-absl::StatusOr<Line> ParseLine(std::string_view text) {
+// `whole` false: of a begin line only that it is one.
+absl::StatusOr<Line> ParseLine(std::string_view text, bool whole) {
   Line out;
   if (text.substr(0, 2) == "B ") {
     out.begin = true;
@@ -52,6 +53,7 @@ absl::StatusOr<Line> ParseLine(std::string_view text) {
       return good;
     };
     if (!number(out.slot) || !number(out.tag)) return InvalidArgument("a broken begin line");
+    if (!whole) return out;
   } else if (text.substr(0, 2) == "E ") {
     text.remove_prefix(2);
   } else {
@@ -186,7 +188,7 @@ absl::Status Spool::Recover() {
       offset += text.size();
       for (size_t at = 0; at < text.size();) {
         const size_t end = text.find('\n', at);
-        auto line = ParseLine(std::string_view(text).substr(at, end - at));
+        auto line = ParseLine(std::string_view(text).substr(at, end - at), true);
         at = end + 1;
         if (!line.ok()) continue;  // reported when it is shipped
         if (line->begin) {
@@ -304,6 +306,7 @@ void Spool::End(Ticket ticket, const UsageRow& row) {
       free_slots_.push_back(it->second.slot);
     }
     running_.erase(it);
+    if (!std::exchange(asleep_, false)) return;
   }
   changed_.notify_all();
 }
@@ -338,7 +341,7 @@ absl::StatusOr<bool> Spool::Ship() {
   size_t at = 0;
   while (at < text.size() && rows.size() < options_.batch) {
     const size_t end = text.find('\n', at);
-    auto line = ParseLine(std::string_view(text).substr(at, end - at));
+    auto line = ParseLine(std::string_view(text).substr(at, end - at), false);
     at = end + 1;
     if (!line.ok()) {
       if (hooks_.damaged) hooks_.damaged(Annotate(line.status(), path));
@@ -382,10 +385,16 @@ void Spool::Run() {
       continue;
     }
     retry = options_.min_retry;
-    if (*shipped || stop_) continue;
+    if (stop_ || files_.size() > 1 || size_ - read_offset_ > kMaxLine * 4) continue;
+    if (*shipped) {  // more come, as it seems: they are looked for from time to time
+      changed_.wait_for(lock, options_.gather, [&] { return stop_ || flushing_ > 0; });
+      continue;
+    }
     const uint64_t size = size_;
+    asleep_ = true;
     changed_.wait_until(lock, next_sync,
                         [&] { return stop_ || size_ != size || files_.size() > 1; });
+    asleep_ = false;
   }
 }
 
@@ -396,7 +405,11 @@ bool Spool::ShippedLocked(uint64_t number, uint64_t offset) const {
 bool Spool::Flush(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
   const uint64_t number = files_.back(), offset = size_;
-  return changed_.wait_for(lock, timeout, [&] { return ShippedLocked(number, offset); });
+  ++flushing_;
+  changed_.notify_all();
+  const bool done = changed_.wait_for(lock, timeout, [&] { return ShippedLocked(number, offset); });
+  --flushing_;
+  return done;
 }
 
 Spool::Stats Spool::stats() const {

@@ -35,7 +35,10 @@ struct SpoolOptions {
   uint32_t slots = 16'384;      // requests whose tokens are known when the process is killed
   size_t batch = 500;           // rows of one write to the store
   std::chrono::milliseconds sync_interval{1'000};  // to the disk itself
-  std::chrono::milliseconds min_retry{100};        // after the store refused
+  // How long rows gather before they go to the store. Waking the thread at each of them would cost
+  // the request that brought it more than its line.
+  std::chrono::milliseconds gather{20};
+  std::chrono::milliseconds min_retry{100};  // after the store refused
   std::chrono::milliseconds max_retry{10'000};
   // Sets the cost of a row that Open ends, by its tokens.
   std::function<void(UsageRow&)> price = nullptr;
@@ -117,6 +120,8 @@ class Spool {
   Ticket next_ticket_ = 1;
   uint64_t recovered_ = 0;
   bool stop_ = false;
+  bool asleep_ = false;  // the thread: it wants to be woken by the next row
+  int flushing_ = 0;     // callers of Flush
 
   // Where the thread reads: the store has everything before.
   std::deque<uint64_t> files_;  // that are read; the last one is written

@@ -4,16 +4,33 @@
 #include <nlohmann/json.hpp>
 
 #include "libs/base/status.h"
+#include "libs/telemetry/json_text.h"
 
 namespace weft::usage {
 
 using nlohmann::json;
 
 std::string ToJson(const UsageRow& row) {
-  json out = {{"id", row.id}, {"created_at_us", row.created_at_us}};
-  const auto text = [&](const char* name, const std::string& value) {
-    if (!value.empty()) out[name] = value;
+  // By hand: it is written twice for each request.
+  std::string out;
+  out.reserve(512);
+  const auto name = [&](std::string_view key) {
+    out += out.empty() ? "{\"" : ",\"";
+    out += key;
+    out += "\":";
   };
+  const auto text = [&](std::string_view key, const std::string& value) {
+    if (value.empty()) return;
+    name(key);
+    telemetry::AppendJsonString(out, value);
+  };
+  const auto number = [&](std::string_view key, auto value) {
+    name(key);
+    out += std::to_string(value);
+  };
+  name("id");
+  telemetry::AppendJsonString(out, row.id);
+  number("created_at_us", row.created_at_us);
   text("tenant", row.tenant);
   text("project", row.project);
   text("user", row.user);
@@ -22,13 +39,16 @@ std::string ToJson(const UsageRow& row) {
   text("model_version", row.model_version);
   text("endpoint", row.endpoint);
   text("outcome", row.outcome);
-  out["prompt_tokens"] = row.prompt_tokens;
-  out["cached_prompt_tokens"] = row.cached_prompt_tokens;
-  out["completion_tokens"] = row.completion_tokens;
-  out["cost_micros"] = row.cost_micros;
-  out["duration_ms"] = row.duration_ms;
-  if (row.cached) out["cached"] = true;
-  return out.dump(-1, ' ', false, json::error_handler_t::replace);
+  number("prompt_tokens", row.prompt_tokens);
+  number("cached_prompt_tokens", row.cached_prompt_tokens);
+  number("completion_tokens", row.completion_tokens);
+  number("cost_micros", row.cost_micros);
+  number("duration_ms", row.duration_ms);
+  if (row.cached) {
+    name("cached");
+    out += "true";
+  }
+  return out + "}";
 }
 
 absl::StatusOr<UsageRow> FromJson(std::string_view line) {

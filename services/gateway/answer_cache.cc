@@ -1,5 +1,6 @@
 #include "services/gateway/answer_cache.h"
 
+#include <google/protobuf/arena.h>
 #include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
@@ -169,7 +170,9 @@ AnswerCache::Started AnswerCache::Alone(Start& start, std::string_view state) {
 bool AnswerCache::Hit(Start& start, const std::string& key, const std::string& version) {
   const auto hit = store_->Find(key);
   if (!hit || (start.directives.max_age && hit->age > *start.directives.max_age)) return false;
-  v1::CachedAnswer answer;
+  // Hundreds of small pieces: freed together.
+  google::protobuf::Arena arena;
+  v1::CachedAnswer& answer = *google::protobuf::Arena::CreateMessage<v1::CachedAnswer>(&arena);
   if (!answer.ParseFromString(*hit->value) || answer.model_version() != version) return false;
   requests_.With({"hit"}).Increment();
   const SteadyTime begin = start.deps->clock->Now();

@@ -23,6 +23,7 @@ using std::chrono::milliseconds;
 const telemetry::Logger kLog("gateway.limits");
 
 constexpr std::chrono::seconds kRenewInterval{5};
+constexpr milliseconds kGather{5};  // of settlements, while there are some
 constexpr size_t kMaxWarned = 10'000;
 // "tenant-tokens-month" and its like name quotas: what their refusal says differs.
 constexpr std::string_view kMonth = "-month";
@@ -382,6 +383,8 @@ void TrafficGuard::Settle(Settlement settlement) {
   {
     std::lock_guard lock(mutex_);
     settlements_.push_back(std::move(settlement));
+    // While others come it looks by itself: waking it costs the request more than this.
+    if (!std::exchange(asleep_, false)) return;
   }
   changed_.notify_all();
 }
@@ -391,7 +394,9 @@ void TrafficGuard::Run() {
   std::unique_lock lock(mutex_);
   while (!stop_ || !settlements_.empty()) {
     if (settlements_.empty()) {
+      asleep_ = true;
       changed_.wait_until(lock, renew, [this] { return stop_ || !settlements_.empty(); });
+      asleep_ = false;
     }
     std::deque<Settlement> work = std::exchange(settlements_, {});
     lock.unlock();
@@ -403,6 +408,7 @@ void TrafficGuard::Run() {
       limiter_->Renew().IgnoreError();  // again at the next; meanwhile takes say what is wrong
     }
     lock.lock();
+    if (!work.empty()) changed_.wait_for(lock, kGather, [this] { return stop_; });
   }
 }
 

@@ -108,6 +108,7 @@ class TrafficGuard {
   std::deque<Settlement> settlements_;
   std::set<std::string> warned_;  // quotas beyond their soft threshold
   bool stop_ = false;
+  bool asleep_ = false;  // the thread: it wants to be woken by a settlement
   std::thread thread_;
 };
 

@@ -7,9 +7,11 @@
 #include <atomic>
 #include <cstdlib>
 #include <fstream>
+#include <future>
 #include <map>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "libs/base/ids.h"
 #include "libs/base/status.h"
@@ -229,6 +231,33 @@ TEST_CASE("A row that the database will not have does not hold up the others", "
   CHECK(answers["a"].ok());
   CHECK(answers["b"].ok());
   CHECK(answers["bad"].code() == absl::StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("Rows that nobody waits for gather until somebody does", "[store]") {
+  std::vector<std::vector<int>> transactions;
+  BatchWriterOptions options;
+  options.gather = std::chrono::hours(1);
+  BatchWriter<int> writer(
+      [&](const std::vector<int>& rows, bool) {
+        transactions.push_back(rows);
+        return absl::OkStatus();
+      },
+      options);
+  for (int i = 0; i < 3; ++i) REQUIRE(writer.Add(i));
+  CHECK(writer.AddAndWait(3, 30s).ok());
+  CHECK(transactions == std::vector<std::vector<int>>{{0, 1, 2, 3}});
+  REQUIRE(writer.Add(4));
+  CHECK(writer.AddAndWait(5, 30s).ok());
+  CHECK(transactions.size() == 2);
+}
+
+TEST_CASE("Rows that nobody waits for are written soon", "[store]") {
+  std::promise<absl::Status> written;
+  BatchWriter<int> writer([](const std::vector<int>&, bool) { return absl::OkStatus(); });
+  REQUIRE(writer.Add(1, [&](const absl::Status& s) { written.set_value(s); }));
+  auto answer = written.get_future();
+  REQUIRE(answer.wait_for(30s) == std::future_status::ready);
+  CHECK(answer.get().ok());
 }
 
 TEST_CASE("A writer that is full says so, and one that ends gives up what cannot be written",
