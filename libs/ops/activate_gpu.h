@@ -4,13 +4,16 @@
 //   SiLU:  x / (1 + e^-x)        GELU (tanh): 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
 //   GELU:  0.5 x (1 + erf(x / sqrt(2)))
 //
-// Bytes: elements * (4 gate + 4 up + 2 or 4 out).
+// Bytes: elements * (4 gate + 4 up + 4 out + 2 out_bf16 + 1 fp8), less what is null; where an FP8
+// group is a row, gate and up are read twice, from L2 then. The FP8 form (quantize_gpu.h) is made
+// of the fp32 values.
 #pragma once
 
 #include <cstdint>
 
 #include "libs/ops/gpu_launch.h"
 #include "libs/ops/op_kinds.h"
+#include "libs/ops/quantize_gpu.h"
 
 namespace weft::gpu {
 
@@ -19,7 +22,9 @@ struct ActivateParams {
   const float* up = nullptr;
   float* out = nullptr;          // or null
   uint16_t* out_bf16 = nullptr;  // or null
+  Fp8Out fp8 = {};               // or not
   int64_t elements = 0;          // a multiple of 4
+  int32_t width = 0;             // of a row; needed for fp8
   Activation kind = Activation::kSilu;
 };
 LaunchResult Activate(const ActivateParams& params, void* stream);

@@ -1,5 +1,5 @@
-// Causal attention over paged keys and values on the GPU, decode and prefill rows in one launch:
-// the op paged_attention of op_table.h.
+// Causal attention over paged keys and values on the GPU: the op paged_attention of op_table.h,
+// where prefill_gpu.h's does not take over.
 //
 //   s[t] = scale * q . k[t], capped to softcap * tanh(s / softcap) where that is set
 //   out  = sum of softmax(s)[t] * v[t] over t in (position - window, position]
@@ -57,7 +57,7 @@ struct AttentionParams {
   float softcap = 0;
   int32_t window = 0;  // 0: all
   int32_t item_count = 0;
-  // PrefillAttention's (prefill_gpu.h), not in `items`.
+  // MixedAttention's (prefill_gpu.h), not in `items`.
   const AttentionItem* prefill_items = nullptr;
   int32_t prefill_count = 0;
   int32_t rows = 0;

@@ -35,6 +35,12 @@ WEFT_DEVICE uint32_t PackKv(float low, float high) {
   return kType == KvType::kBf16 ? PackBf16x2(low, high) : PackHalfx2(low, high);
 }
 
+// Blocks of kPacked (row, head) pairs that share the heads of a group.
+template <int kPacked>
+WEFT_HOST_DEVICE int BlocksOfGroup(const AttentionParams& p) {
+  return (p.heads / p.kv_heads + kPacked - 1) / kPacked;
+}
+
 // What a block works on.
 struct AttentionPlace {
   AttentionItem item;
@@ -59,16 +65,25 @@ struct AttentionPlace {
   }
 };
 
-// Of a grid of items, kv heads times blocks of their group's heads, chunks; a block has kPacked
-// (row, head) pairs. False where there is nothing to do.
+// Its place in a grid of items, kv heads times blocks of their group's heads, chunks.
+struct AttentionBlock {
+  int item;
+  int heads;
+  int chunk;
+};
+WEFT_DEVICE AttentionBlock OwnBlock() {
+  return {static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z)};
+}
+
+// A block has kPacked (row, head) pairs. False where there is nothing to do.
 template <int kPacked = kRows>
 WEFT_DEVICE bool PlaceOfBlock(const AttentionParams& p, const AttentionItem* items,
-                              AttentionPlace& at) {
+                              const AttentionBlock& block, AttentionPlace& at) {
   const int group = p.heads / p.kv_heads;
-  const int blocks_per_group = (group + kPacked - 1) / kPacked;
-  at.item = GlobalPtr<const AttentionItem>(items)[blockIdx.x];
-  at.kv_head = static_cast<int>(blockIdx.y) / blocks_per_group;
-  const int first_of_group = static_cast<int>(blockIdx.y) % blocks_per_group * kPacked;
+  const int blocks_per_group = BlocksOfGroup<kPacked>(p);
+  at.item = GlobalPtr<const AttentionItem>(items)[block.item];
+  at.kv_head = block.heads / blocks_per_group;
+  const int first_of_group = block.heads % blocks_per_group * kPacked;
   at.first_head = at.kv_head * group + first_of_group;
   at.group_heads = group - first_of_group < kPacked ? group - first_of_group : kPacked;
   at.tokens = at.item.first_position + at.item.rows;
@@ -77,10 +92,9 @@ WEFT_DEVICE bool PlaceOfBlock(const AttentionParams& p, const AttentionItem* ite
                        : at.item.first_position - p.window + 1;
   at.chunk = at.first_token / kChunkTokens;
   at.last_chunk = (at.tokens - 1) / kChunkTokens;
-  if (at.item.spread == 0) return blockIdx.z == 0;
-  const int own = static_cast<int>(blockIdx.z);
-  if (own < at.chunk || own > at.last_chunk) return false;
-  at.chunk = at.last_chunk = own;
+  if (at.item.spread == 0) return block.chunk == 0;
+  if (block.chunk < at.chunk || block.chunk > at.last_chunk) return false;
+  at.chunk = at.last_chunk = block.chunk;
   return true;
 }
 
@@ -132,11 +146,12 @@ WEFT_DEVICE int FirstChunk(const AttentionParams& p, int position) {
   return p.window == 0 || position < p.window ? 0 : (position - p.window + 1) / kChunkTokens;
 }
 
-// Results of the running sums, or of this chunk's share in them. All threads of the block.
+// Results of the running sums, or of this chunk's share in them. All kAttentionThreads threads.
 template <int kDim>
 WEFT_DEVICE void FinishAttention(const AttentionParams& p, const AttentionPlace& at, int chunk,
-                                 SharedPtr<float> running, int pitch, SharedPtr<float> running_ml) {
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * kDim; i += kAttentionThreads) {
+                                 SharedPtr<float> running, int pitch, SharedPtr<float> running_ml,
+                                 int thread) {
+  for (int i = thread; i < kRows * kDim; i += kAttentionThreads) {
     const int r = i / kDim;
     const int d = i % kDim;
     const int position = at.Position(r);
@@ -161,10 +176,43 @@ WEFT_DEVICE void FinishAttention(const AttentionParams& p, const AttentionPlace&
 }
 
 inline dim3 AttentionGrid(const AttentionParams& p) {
-  const int group = p.heads / p.kv_heads;
   return dim3(static_cast<uint32_t>(p.item_count),
-              static_cast<uint32_t>(p.kv_heads * ((group + kRows - 1) / kRows)),
+              static_cast<uint32_t>(p.kv_heads * BlocksOfGroup<kRows>(p)),
               static_cast<uint32_t>(p.chunks));
+}
+
+// run.operator()<head size, kind of pages>() of the launch's.
+template <typename F>
+LaunchResult ForHeads(const AttentionParams& p, const char* kernel, const F& run) {
+  const auto of_size = [&]<int kDim>() -> LaunchResult {
+    switch (p.kv_type) {
+      case KvType::kHalf:
+        return run.template operator()<kDim, KvType::kHalf>();
+      case KvType::kBf16:
+        return run.template operator()<kDim, KvType::kBf16>();
+      case KvType::kFp8:
+        return run.template operator()<kDim, KvType::kFp8>();
+    }
+    return {.error = "kv_type", .kernel = kernel};
+  };
+  switch (p.head_dim) {
+    case 16:
+      return of_size.template operator()<16>();
+    case 32:
+      return of_size.template operator()<32>();
+    case 64:
+      return of_size.template operator()<64>();
+    case 80:
+      return of_size.template operator()<80>();
+    case 96:
+      return of_size.template operator()<96>();
+    case 128:
+      return of_size.template operator()<128>();
+    case 256:
+      return of_size.template operator()<256>();
+    default:
+      return {.error = "this head size is not supported", .kernel = kernel};
+  }
 }
 
 }  // namespace weft::gpu

@@ -70,8 +70,8 @@ struct AttentionTile {
 // Queries of kPacked (row, head) pairs, rounded, to shared memory; zeros where there are none.
 template <int kDim, KvType kType, int kPacked, int kThreads>
 WEFT_DEVICE void LoadQueries(const AttentionParams& p, const AttentionPlace& at,
-                             SharedPtr<uint8_t> to) {
-  for (int i = static_cast<int>(threadIdx.x); i < kPacked * kDim / 2; i += kThreads) {
+                             SharedPtr<uint8_t> to, int thread) {
+  for (int i = thread; i < kPacked * kDim / 2; i += kThreads) {
     const int r = i / (kDim / 2);
     const int d = i % (kDim / 2) * 2;
     float2 pair = make_float2(0, 0);
@@ -80,6 +80,39 @@ WEFT_DEVICE void LoadQueries(const AttentionParams& p, const AttentionPlace& at,
     }
     PtrCast<uint32_t>(to + r * AttentionTile<kDim, kType>::kPitch + 2 * d)[0] =
         PackKv<kType>(pair.x, pair.y);
+  }
+}
+
+// Results of a warp's 16 pairs: sum(i) is a lane's i-th accumulator, as WarpAttention::o.
+template <int kDim, typename F>
+WEFT_DEVICE void StorePairs(const AttentionParams& p, const AttentionPlace& at, const float (&l)[2],
+                            const F& sum) {
+  const int t = Lane() % 4;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = Lane() / 4 + 8 * half;
+    const bool there = at.Position(r) >= 0;
+    const int64_t to = there ? at.Head(p, at.packed + r) * kDim : 0;
+#pragma unroll
+    for (int j = 0; j < kDim / 8; j += 2) {
+      float2 pairs[2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int k = 4 * (j + i) + 2 * half;
+        pairs[i] = make_float2(sum(k) / l[half], sum(k + 1) / l[half]);
+        if (there && p.out != nullptr) {
+          PtrCast<float2>(GlobalPtr<float>(p.out) + to + 8 * (j + i) + 2 * t)[0] = pairs[i];
+        }
+      }
+      if (p.out_bf16 == nullptr) continue;
+      // Lanes beside each other exchange halves, so that each has four columns of one tile.
+      const uint32_t low = PackBf16x2(pairs[0].x, pairs[0].y);
+      const uint32_t high = PackBf16x2(pairs[1].x, pairs[1].y);
+      const uint32_t other = __shfl_xor_sync(kAllLanes, t % 2 == 0 ? high : low, 1);
+      if (!there) continue;
+      PtrCast<uint2>(GlobalPtr<uint16_t>(p.out_bf16) + to + 8 * (j + t % 2) + 2 * (t - t % 2))[0] =
+          t % 2 == 0 ? make_uint2(low, other) : make_uint2(other, high);
+    }
   }
 }
 

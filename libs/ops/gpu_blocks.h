@@ -177,12 +177,16 @@ WEFT_DEVICE void XPair(uint2 quad, uint32_t (&b)[2]) {
   b[1] = __byte_perm(quad.x, quad.y, 0x7632);
 }
 
+constexpr int GreatestDivisor(int a, int b) { return b == 0 ? a : GreatestDivisor(b, a % b); }
+
 // How slices of successive outputs lie in shared memory.
 template <typename F>
 struct Staging {
   static constexpr int kBytes = F::kSlice / F::kBlock * F::kBytes;  // of one output's slice
-  // Copies are of 16 bytes, in pairs of a whole sector; a slice may begin and end inside one.
-  static constexpr int kChunks = (kBytes + 31 + 31) / 32 * 2;
+  // Copies are of 16 bytes from the sector on in which a slice begins, at most this far in it.
+  static constexpr int kSkew = 32 - GreatestDivisor(F::kBytes, 32);
+  static constexpr int kChunks = (kSkew + kBytes + 15) / 16;
+  static_assert(kChunks > 8 && kChunks <= 16);
   // An odd number of 16 bytes: eight outputs' words lie in different banks.
   static constexpr int kPitch = (kChunks % 2 == 1 ? kChunks : kChunks + 1) * 16;
 };
@@ -202,20 +206,44 @@ struct SliceSource {
     const int64_t n = first + output < outputs ? first + output : outputs - 1;
     return n * row_bytes + static_cast<int64_t>(slice) * S::kBytes;
   }
-  // Begins to copy a slice of kOutputs outputs, as one of kThreads threads.
+  // Begins to copy a slice of kOutputs outputs, as one of kThreads threads. Eight lanes, which
+  // store to shared memory at once, have the first eight 16 bytes of an output, then the rest of
+  // one or of two whose rows lie half the banks apart. What a slice does not need becomes zeros.
   template <int kOutputs, int kThreads>
   WEFT_DEVICE void Copy(int slice, SharedPtr<uint8_t> to, int thread) const {
-    const int64_t end = outputs * row_bytes;
-    for (int i = thread; i < kOutputs * S::kChunks; i += kThreads) {
-      const int output = i / S::kChunks;
-      const int chunk = i % S::kChunks;
-      const int64_t from = Offset(output, slice) / 32 * 32 + 16 * chunk;
-      const int64_t row_end = Offset(output, 0) + row_bytes;
-      const int64_t needed = Offset(output, slice) + S::kBytes;
-      if (from >= needed || from >= row_end) continue;
-      const int bytes = end - from < 16 ? static_cast<int>(end - from) : 16;
-      CopyAsyncZeroFill<16>(to + output * S::kPitch + 16 * chunk, weights + from, bytes);
+    constexpr int kRest = S::kChunks - 8;
+    constexpr int kShare = kRest <= 4 ? 2 : 1;  // outputs of eight lanes
+    static_assert(kOutputs % 8 == 0);
+#pragma unroll
+    for (int i = thread; i < kOutputs * 8; i += kThreads) {
+      const Piece piece = PieceOf(slice, i / 8, i % 8);
+      CopyAsyncZeroFill<16>(to + piece.to, weights + piece.from, piece.bytes);
     }
+#pragma unroll
+    for (int i = thread; i < kOutputs * 8 / kShare; i += kThreads) {
+      const int output = kShare == 1 ? i / 8 : i / 32 * 8 + i / 8 % 4 + i % 8 / 4 * 4;
+      const int chunk = 8 + i % (8 / kShare);
+      if (chunk >= S::kChunks) continue;
+      const Piece piece = PieceOf(slice, output, chunk);
+      CopyAsyncZeroFill<16>(to + piece.to, weights + piece.from, piece.bytes);
+    }
+  }
+
+ private:
+  struct Piece {
+    int to;
+    int64_t from;
+    int bytes;
+  };
+  // The 16 bytes that are number `chunk` of an output's slice.
+  WEFT_DEVICE Piece PieceOf(int slice, int output, int chunk) const {
+    const int64_t begin = Offset(output, slice);
+    const int64_t from = begin / 32 * 32 + 16 * chunk;
+    const int64_t row_end = Offset(output, 0) + row_bytes;
+    const int64_t needed = begin + S::kBytes < row_end ? begin + S::kBytes : row_end;
+    const int64_t left = outputs * row_bytes - from;
+    const int bytes = from >= needed ? 0 : left < 16 ? static_cast<int>(left) : 16;
+    return {output * S::kPitch + 16 * chunk, bytes == 0 ? 0 : from, bytes};
   }
 };
 

@@ -246,6 +246,7 @@ absl::StatusOr<Weight> GpuContext::KeepMatrix(const Weight& raw, bool (*supporte
   out.raw = weights_.At(matrix.slice);
   out.packed = out.raw;
   out.packed_bytes = bytes;
+  AddProduct(out, scales.has_value() && scales->size() != static_cast<size_t>(out.rows));
   return out;
 }
 

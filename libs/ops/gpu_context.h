@@ -27,9 +27,11 @@
 #include "libs/device/device_arena.h"
 #include "libs/device/thread_team.h"
 #include "libs/ops/attention_gpu.h"
+#include "libs/ops/fast_products.h"
 #include "libs/ops/gpu_launch.h"
 #include "libs/ops/matmul_tiled_gpu.h"
 #include "libs/ops/op_device.h"
+#include "libs/ops/quantize_gpu.h"
 
 namespace weft {
 
@@ -74,7 +76,23 @@ class GpuContext final : public OpDevice {
   // what the source has at their addresses.
   void MakeUpWeights(uint64_t seed) { made_up_ = seed; }
 
+  // Numerics::kFast asks this library for products of many rows. Before weights are loaded.
+  void UseLibrary(std::unique_ptr<gpu::ProductLibrary> library, gpu::FastProducts::Options options);
+  // Null without a library. What became of its file of choices: TakeSteps goes on without it.
+  const gpu::FastProducts* products() const { return products_.get(); }
+  const absl::Status& products_status() const { return products_status_; }
+
   // --- For the table ---
+
+  // Whether the library computes out = x * weights; then it is on the stream.
+  bool MultiplyByLibrary(const gpu::ProductShape& shape, const gpu::ProductArgs& args) {
+    return products_ != nullptr && products_->Multiply(shape, args, stream_.get());
+  }
+  // Where the FP8 form of activations goes that are made in `bf16`; nowhere where no product takes
+  // it. There is one such place: it holds the latest.
+  gpu::Fp8Out TakeFp8(const uint16_t* bf16, int64_t rows, int64_t width);
+  // Of what TakeFp8 was last called with; nothing of others.
+  std::optional<gpu::Fp8Out> Fp8Of(const uint16_t* bf16, int64_t rows) const;
 
   // A matrix in a type that `supported` is true of, converted to bf16 where its own is none; what
   // the host has at one address is held once. Before TakeWeights only counted: `raw` is null then.
@@ -147,6 +165,9 @@ class GpuContext final : public OpDevice {
   Answers AnswersAt(void* memory) const;
   uint64_t answer_bytes() const;
   GraphShape ShapeOf(const StepInputs& in) const;
+  // Of the fast products: an FP8 matrix is there, and when the steps' memory is, choices are made.
+  void AddProduct(const Weight& weight, bool blocks);
+  absl::Status ChooseProducts();
   // Of the longest sequence's attention.
   int32_t most_chunks() const { return (limits_.context_tokens - 1) / gpu::kChunkTokens + 1; }
   void Note(const absl::Status& status);
@@ -192,6 +213,15 @@ class GpuContext final : public OpDevice {
   gpu::AttentionParams attention_;
   std::vector<gpu::AttentionItem> items_, prefill_items_;
   std::vector<int32_t> tables_, partial_rows_;
+
+  std::unique_ptr<gpu::FastProducts> products_;
+  absl::Status products_status_;
+  int64_t fp8_cols_ = 0;     // the most of an FP8 matrix; 0: there is none
+  bool fp8_blocks_ = false;  // one of them has scales of blocks
+  DeviceArena::Slice fp8_codes_, fp8_scales_;
+  const uint16_t* fp8_of_ = nullptr;
+  int64_t fp8_rows_ = 0;
+  gpu::Fp8Out fp8_;
 };
 
 }  // namespace weft

@@ -80,6 +80,13 @@ absl::Status GpuContext::PlanSteps(const StepLimits& limits) {
   inputs_ = steps_->Plan("step inputs", inputs_bytes_);
   edits_ = steps_->Plan("edits of logits", limits.edits * sizeof(gpu::LogitEdit));
   answers_ = steps_->Plan("chosen tokens", answer_bytes());
+  fp8_of_ = nullptr;
+  fp8_codes_ = fp8_scales_ = {};
+  if (fp8_cols_ > 0) {
+    const auto cols = static_cast<uint64_t>(fp8_cols_);
+    fp8_codes_ = steps_->Plan("FP8 activations", rows * cols);
+    fp8_scales_ = steps_->Plan("their scales", rows * (cols / gpu::kFp8Group + 1) * 4);
+  }
   const auto chunks = static_cast<uint64_t>(most_chunks());
   const auto floats = static_cast<uint64_t>(attention_.heads * (attention_.head_dim + 2));
   partial_ = steps_->Plan("partial attention",
@@ -114,7 +121,8 @@ absl::Status GpuContext::TakeSteps(uint64_t reserve) {
   WEFT_ASSIGN_OR_RETURN(results_, MakePinnedBuffer(*device_, logits));
   // Answers that nobody asked for are copied beside others.
   WEFT_RETURN_IF_ERROR(device_->FillAsync(steps_->At(answers_), 0, answers_.bytes, stream_.get()));
-  return device_->Synchronize(stream_.get());
+  WEFT_RETURN_IF_ERROR(device_->Synchronize(stream_.get()));
+  return ChooseProducts();
 }
 
 // Which rows share a block, and which are spread over one block for each chunk of their tokens.

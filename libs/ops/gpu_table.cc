@@ -8,11 +8,13 @@
 #include "libs/ops/expert_gpu.h"
 #include "libs/ops/gpu_context.h"
 #include "libs/ops/latent_gpu.h"
+#include "libs/ops/matmul_fp8_wgmma_gpu.h"
 #include "libs/ops/matmul_gpu.h"
 #include "libs/ops/matmul_tiled_gpu.h"
 #include "libs/ops/matmul_wgmma_gpu.h"
 #include "libs/ops/norm_gpu.h"
 #include "libs/ops/prefill_gpu.h"
+#include "libs/ops/prefill_wgmma_gpu.h"
 #include "libs/ops/rope_cache_gpu.h"
 
 namespace weft {
@@ -50,6 +52,14 @@ void Embed(const EmbedArgs& args, OpContext& context) {
                       gpu.stream()));
 }
 
+// Few rows are bound by reading the weights, many by multiplying.
+constexpr int64_t kSkinnyRows = 16;
+
+// The FP8 form of what an op makes in `out`, where a product of so many rows may take it.
+gpu::Fp8Out Fp8Form(GpuContext& gpu, const Activations& out, int64_t rows) {
+  return rows <= kSkinnyRows ? gpu::Fp8Out() : gpu.TakeFp8(out.bf16, rows, out.width);
+}
+
 void AddNorm(const AddNormArgs& args, OpContext& context) {
   GpuContext& gpu = Gpu(context);
   gpu.Note(gpu::AddNorm({.x = args.x,
@@ -60,6 +70,7 @@ void AddNorm(const AddNormArgs& args, OpContext& context) {
                          .bias = gpu.Copy(args.norm.bias),
                          .source = args.source.empty() ? nullptr : gpu.Copy(args.source.data()),
                          .out_bf16 = args.out.bf16,
+                         .fp8 = Fp8Form(gpu, args.out, args.rows),
                          .delta_scale = args.delta_scale,
                          .eps = args.eps,
                          .rows = static_cast<int32_t>(args.rows),
@@ -80,9 +91,6 @@ gpu::SkinnyParams ProductOf(const Weight& weight, const Activations& input, int6
           .rows = static_cast<int32_t>(rows)};
 }
 
-// Few rows are bound by reading the weights, many by multiplying.
-constexpr int64_t kSkinnyRows = 16;
-
 // The scales follow the codes (Weight::scales).
 gpu::SkinnyFp8Params Fp8ProductOf(const Weight& weight, const gpu::SkinnyParams& p) {
   const auto* scales = reinterpret_cast<const float*>(weight.raw + weight.rows * weight.cols);
@@ -99,17 +107,43 @@ gpu::SkinnyFp8Params Fp8ProductOf(const Weight& weight, const gpu::SkinnyParams&
           .experts = p.experts};
 }
 
+// Products of many rows by what is fastest, whatever that does to the bits; false: the kernels of
+// Numerics::kExact are to do it.
+bool MultiplyFast(const Weight& weight, const gpu::SkinnyParams& params, GpuContext& gpu) {
+  if (gpu.numerics() != gpu::Numerics::kFast || gpu.device().info().major != 9) return false;
+  if (params.experts.tiles != nullptr) return false;
+  const gpu::ProductShape shape{weight.type, params.outputs, params.cols, params.rows};
+  if (weight.type == DType::kF8E4M3) {
+    const std::optional<gpu::Fp8Out> x = gpu.Fp8Of(params.x, params.rows);
+    const gpu::SkinnyFp8Params fp8 = Fp8ProductOf(weight, params);
+    if (!x.has_value() || !gpu::CanMultiplyFp8ByWgmma(fp8)) return false;
+    if (x->per_row != 0 && gpu.MultiplyByLibrary(shape, {.weights = params.weights,
+                                                         .x = x->codes,
+                                                         .channel = fp8.channel,
+                                                         .x_scales = x->scales,
+                                                         .bias = params.bias,
+                                                         .out = params.out})) {
+      return true;
+    }
+    gpu.Note(gpu::WgmmaFp8({fp8, *x}, gpu.stream()));
+    return true;
+  }
+  if (!gpu::CanMultiplyByWgmma(weight.type, params)) return false;
+  if (!gpu.MultiplyByLibrary(
+          shape,
+          {.weights = params.weights, .x = params.x, .bias = params.bias, .out = params.out})) {
+    gpu.Note(gpu::WgmmaMatmul(params, gpu.stream()));
+  }
+  return true;
+}
+
 void Multiply(const Weight& weight, const gpu::SkinnyParams& params, GpuContext& gpu) {
   const int64_t together = params.experts.tiles == nullptr ? params.rows : params.experts.tile_rows;
   const bool skinny = together <= kSkinnyRows || !gpu.stages_large_tiles();
+  if (!skinny && MultiplyFast(weight, params, gpu)) return;
   if (weight.type == DType::kF8E4M3) {
     const gpu::SkinnyFp8Params fp8 = Fp8ProductOf(weight, params);
     gpu.Note(skinny ? gpu::SkinnyFp8(fp8, gpu.stream()) : gpu::TiledFp8(fp8, gpu.stream()));
-    return;
-  }
-  if (!skinny && gpu.numerics() == gpu::Numerics::kFast && gpu.device().info().major == 9 &&
-      gpu::CanMultiplyByWgmma(weight.type, params)) {
-    gpu.Note(gpu::WgmmaMatmul(params, gpu.stream()));
     return;
   }
   gpu.Note(skinny ? gpu::SkinnyMatmul(weight.type, params, gpu.stream())
@@ -159,9 +193,22 @@ void PagedAttention(const PagedAttentionArgs& args, OpContext& context) {
   params.scale = args.scale;
   params.softcap = args.softcap;
   params.window = args.window;
-  gpu.Note(gpu::PagedAttention(params, gpu.stream()));
-  gpu.Note(gpu::PrefillAttention(params, gpu.stream()));
+  if (params.prefill_count == 0) {
+    gpu.Note(gpu::PagedAttention(params, gpu.stream()));
+  } else if (gpu.numerics() == gpu::Numerics::kFast && gpu.device().info().major == 9 &&
+             gpu::CanPrefillByWgmma(params)) {
+    gpu.Note(gpu::WgmmaAttention(params, gpu.stream()));
+  } else {
+    gpu.Note(gpu::MixedAttention(params, gpu.stream()));
+  }
   gpu.Note(gpu::MergeAttention(params, gpu.stream()));
+  const gpu::Fp8Out fp8 = Fp8Form(gpu, args.out, args.rows);
+  if (fp8.codes == nullptr) return;
+  gpu.Note(gpu::QuantizeFp8({.x = args.out.bf16,
+                             .out = fp8,
+                             .rows = static_cast<int32_t>(args.rows),
+                             .width = static_cast<int32_t>(args.out.width)},
+                            gpu.stream()));
 }
 
 void RmsNorm(const RmsNormArgs& args, OpContext& context) {
@@ -170,6 +217,7 @@ void RmsNorm(const RmsNormArgs& args, OpContext& context) {
   gpu.Note(gpu::AddNorm({.x = const_cast<float*>(args.x),
                          .weight = gpu.Copy(args.weight),
                          .out_bf16 = args.out.bf16,
+                         .fp8 = Fp8Form(gpu, args.out, args.rows),
                          .eps = args.eps,
                          .rows = static_cast<int32_t>(args.rows),
                          .width = static_cast<int32_t>(args.out.width),
@@ -243,7 +291,9 @@ void Activate(const ActivateArgs& args, OpContext& context) {
   gpu.Note(gpu::Activate({.gate = args.gate,
                           .up = args.up,
                           .out_bf16 = args.out.bf16,
+                          .fp8 = Fp8Form(gpu, args.out, args.rows),
                           .elements = args.rows * args.out.width,
+                          .width = static_cast<int32_t>(args.out.width),
                           .kind = args.kind},
                          gpu.stream()));
 }

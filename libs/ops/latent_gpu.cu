@@ -213,7 +213,7 @@ void LatentAttentionKernel(const AttentionParams p) {
   constexpr int kOwn = kLora / kAttentionWarps / 8;  // tiles of eight columns of a warp
   WEFT_DYNAMIC_SHARED(uint8_t, shared);
   AttentionPlace at;
-  if (!PlaceOfBlock(p, p.items, at)) return;
+  if (!PlaceOfBlock(p, p.items, OwnBlock(), at)) return;
   const int lane = Lane();
   const int g = lane / 4;
   const int t = lane % 4;
@@ -344,7 +344,8 @@ void LatentAttentionKernel(const AttentionParams p) {
     }
     __syncthreads();
   }
-  FinishAttention<kLora>(p, at, only, running, S::kRunningPitch, running_ml);
+  FinishAttention<kLora>(p, at, only, running, S::kRunningPitch, running_ml,
+                         static_cast<int>(threadIdx.x));
 }
 
 namespace {

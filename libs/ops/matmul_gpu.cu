@@ -1,15 +1,15 @@
 // See matmul_gpu.h for the mathematics and gpu_blocks.h for the formats. Dynamic shared memory, for
 // deploy/ci/check_kernels.py:
-// occupancy: SkinnyBlocksKernel<BlocksQ4_0, 1>, shared 79872
-// occupancy: SkinnyBlocksKernel<BlocksQ4_0, 2>, shared 79872
+// occupancy: SkinnyBlocksKernel<BlocksQ4_0, 1>, shared 67584
+// occupancy: SkinnyBlocksKernel<BlocksQ4_0, 2>, shared 67584
 // occupancy: SkinnyBlocksKernel<BlocksQ4_1, 1>, shared 79872
 // occupancy: SkinnyBlocksKernel<BlocksQ4_1, 2>, shared 79872
-// occupancy: SkinnyBlocksKernel<BlocksQ8_0, 1>, shared 79872
-// occupancy: SkinnyBlocksKernel<BlocksQ8_0, 2>, shared 79872
-// occupancy: SkinnyBlocksKernel<BlocksQ4_K, 1>, shared 79872
-// occupancy: SkinnyBlocksKernel<BlocksQ4_K, 2>, shared 79872
-// occupancy: SkinnyBlocksKernel<BlocksQ6_K, 1>, shared 104448
-// occupancy: SkinnyBlocksKernel<BlocksQ6_K, 2>, shared 104448
+// occupancy: SkinnyBlocksKernel<BlocksQ8_0, 1>, shared 67584
+// occupancy: SkinnyBlocksKernel<BlocksQ8_0, 2>, shared 67584
+// occupancy: SkinnyBlocksKernel<BlocksQ4_K, 1>, shared 67584
+// occupancy: SkinnyBlocksKernel<BlocksQ4_K, 2>, shared 67584
+// occupancy: SkinnyBlocksKernel<BlocksQ6_K, 1>, shared 92160
+// occupancy: SkinnyBlocksKernel<BlocksQ6_K, 2>, shared 92160
 // occupancy: SkinnyBf16Kernel<1>, shared 5120
 // occupancy: SkinnyBf16Kernel<2>, shared 10240
 #include "libs/device/ptx.h"

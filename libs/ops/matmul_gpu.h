@@ -9,9 +9,9 @@
 //           then scaled in fp32. The only rounding of the input is x's, to bf16.
 //   bf16:   products are exact, sums fp32.
 //
-// A slice of 144, 136 or 210 bytes begins and ends inside a 32-byte sector, which the neighbouring
-// slice reads again, from L2: 12 to 20 % more sectors than bytes for Q4_0, Q8_0, Q4_K and Q6_K;
-// none for Q4_1 and bf16.
+// A slice of 144, 136 or 210 bytes (Q4_0 and Q4_K, Q8_0, Q6_K) begins and ends inside a 32-byte
+// sector, whose other part the neighbouring slice's warp reads again, from L1 or L2; copies of 16
+// bytes leave out the half that a slice does not need. Q4_1's and bf16's slices are whole sectors.
 //
 // A mixture of experts is the same product: rows are sorted by expert (expert_gpu.h), and a block
 // takes a tile of rows of one expert with that expert's weights.

@@ -3,16 +3,16 @@
 // occupancy: TiledMatmulKernel<TiledBf16<64> >, shared 147456
 // occupancy: TiledMatmulKernel<TiledBf16<128> >, shared 196608
 // occupancy: TiledMatmulKernel<TiledFp8Codes>, shared 131072
-// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_0, 0> >, shared 118784
-// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_0, 1> >, shared 118784
+// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_0, 0> >, shared 110592
+// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_0, 1> >, shared 110592
 // occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_1, 0> >, shared 118784
 // occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_1, 1> >, shared 118784
-// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ8_0, 0> >, shared 86016
-// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ8_0, 1> >, shared 86016
-// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_K, 0> >, shared 118784
-// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_K, 1> >, shared 118784
-// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ6_K, 0> >, shared 135168
-// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ6_K, 1> >, shared 135168
+// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ8_0, 0> >, shared 77824
+// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ8_0, 1> >, shared 77824
+// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_K, 0> >, shared 110592
+// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ4_K, 1> >, shared 110592
+// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ6_K, 0> >, shared 126976
+// occupancy: TiledMatmulKernel<TiledBlocks<BlocksQ6_K, 1> >, shared 126976
 #include "libs/device/ptx.h"
 #include "libs/ops/fp8_codes_gpu.h"
 #include "libs/ops/gpu_blocks.h"

@@ -1,5 +1,6 @@
 #include "libs/ops/gpu_kernel.h"
 #include "libs/ops/norm_gpu.h"
+#include "libs/ops/quantize_parts_gpu.h"
 
 namespace weft::gpu {
 
@@ -101,6 +102,29 @@ void AddNormKernel(const AddNormParams p) {
       out[x.At(i)] = make_uint2(PackBf16x2(x.v[i].x, x.v[i].y), PackBf16x2(x.v[i].z, x.v[i].w));
     }
   }
+  if (p.fp8.codes == nullptr) return;
+  if (p.fp8.per_row == 0) {
+    // 32 successive vectors are a warp's, and a group.
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      StoreFp8Group(p.fp8, row * vectors + x.At(i), x.At(i) < vectors, x.v[i]);
+    }
+    return;
+  }
+  float largest = 0;
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    if (x.At(i) < vectors) largest = fmaxf(largest, LargestOf(x.v[i]));
+  }
+  const float scale = Fp8Scale(BlockLargest<kThreads>(largest, parts));
+  const float inverse = __fdiv_rn(1.0f, scale);
+  const GlobalPtr<uint32_t> codes =
+      PtrCast<uint32_t>(GlobalPtr<uint8_t>(p.fp8.codes)) + row * vectors;
+#pragma unroll
+  for (int i = 0; i < kVectors; ++i) {
+    if (x.At(i) < vectors) codes[x.At(i)] = Fp8Codes(x.v[i], inverse);
+  }
+  if (threadIdx.x == 0) GlobalPtr<float>(p.fp8.scales)[row] = scale;
 }
 
 namespace {
@@ -119,6 +143,9 @@ LaunchResult Dispatch(const AddNormParams& p, void* stream) {
 LaunchResult AddNorm(const AddNormParams& p, void* stream) {
   if (p.rows == 0) return {};
   if (p.width % 4 != 0 || p.width > kMaxNormWidth) return {.error = "width", .kernel = "add_norm"};
+  if (p.fp8.codes != nullptr && p.fp8.per_row == 0 && p.width % kFp8Group != 0) {
+    return {.error = "width of FP8", .kernel = "add_norm"};
+  }
   return p.layer != 0 ? Dispatch<true>(p, stream) : Dispatch<false>(p, stream);
 }
 

@@ -6,13 +6,15 @@
 //   layer:  norm(v) = (v - mean(v)) / sqrt(mean((v - mean(v))^2) + eps) * weight + bias
 //
 // One block a row; a row stays in registers between its sums, so that memory is touched once:
-// bytes = rows * width * (4 x read + 4 delta read + 4 x written + 2 or 4 out), less what is null.
+// bytes = rows * width * (4 x read + 4 delta read + 4 x written + 4 out + 2 out_bf16 + 1 fp8), less
+// what is null. The FP8 form (quantize_gpu.h) is made of the fp32 values, not of the bf16.
 // The order of a sum depends on the width alone.
 #pragma once
 
 #include <cstdint>
 
 #include "libs/ops/gpu_launch.h"
+#include "libs/ops/quantize_gpu.h"
 
 namespace weft::gpu {
 
@@ -26,6 +28,7 @@ struct AddNormParams {
   const int32_t* source = nullptr;  // [rows] or null
   float* out = nullptr;             // [rows, width] or null
   uint16_t* out_bf16 = nullptr;     // [rows, width] or null
+  Fp8Out fp8 = {};                  // or not
   float delta_scale = 1;
   float eps = 0;
   int32_t rows = 0;

@@ -5,7 +5,11 @@
 #include "libs/base/status.h"
 #include "libs/device/gpu_driver.h"
 #ifdef WEFT_CUDA
+#include <cstdlib>
+#include <filesystem>
+
 #include "libs/device/cuda_device.h"
+#include "libs/ops/cublas_lt.h"
 #include "libs/ops/gpu_context.h"
 #endif
 
@@ -29,9 +33,35 @@ absl::StatusOr<int32_t> Ordinal(std::string_view name) {
 }
 
 #ifdef WEFT_CUDA
+// Where timed choices of products are kept: of this user, like other caches. Empty without a home.
+std::string ProductCache() {
+  const char* cache = std::getenv("XDG_CACHE_HOME");
+  const char* home = std::getenv("HOME");
+  std::string folder;
+  if (cache != nullptr && *cache != 0) {
+    folder = cache;
+  } else if (home != nullptr && *home != 0) {
+    folder = std::string(home) + "/.cache";
+  } else {
+    return "";
+  }
+  folder += "/weft";
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  return error ? "" : folder + "/products";
+}
+
 absl::StatusOr<std::shared_ptr<OpDevice>> OpenCuda(int32_t ordinal, gpu::Numerics numerics) {
   WEFT_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, OpenCudaDevice(ordinal));
-  return GpuContext::Create(std::move(device), numerics);
+  WEFT_ASSIGN_OR_RETURN(std::shared_ptr<GpuContext> context,
+                        GpuContext::Create(std::move(device), numerics));
+  if (numerics == gpu::Numerics::kFast) {
+    // Without cuBLASLt the own kernels compute everything.
+    absl::StatusOr<std::unique_ptr<gpu::ProductLibrary>> library =
+        gpu::OpenCublasLt(context->device());
+    if (library.ok()) context->UseLibrary(*std::move(library), {.cache_path = ProductCache()});
+  }
+  return std::shared_ptr<OpDevice>(std::move(context));
 }
 #else
 absl::StatusOr<std::shared_ptr<OpDevice>> OpenCuda(int32_t, gpu::Numerics) {

@@ -1,26 +1,27 @@
 // See prefill_gpu.h for the mathematics. Dynamic shared memory, for deploy/ci/check_kernels.py:
-// occupancy: PrefillAttentionKernel<16, 0>, shared 26624
-// occupancy: PrefillAttentionKernel<16, 1>, shared 26624
-// occupancy: PrefillAttentionKernel<16, 2>, shared 24576
-// occupancy: PrefillAttentionKernel<32, 0>, shared 47104
-// occupancy: PrefillAttentionKernel<32, 1>, shared 47104
-// occupancy: PrefillAttentionKernel<32, 2>, shared 45056
-// occupancy: PrefillAttentionKernel<64, 0>, shared 88064
-// occupancy: PrefillAttentionKernel<64, 1>, shared 88064
-// occupancy: PrefillAttentionKernel<64, 2>, shared 86016
-// occupancy: PrefillAttentionKernel<80, 0>, shared 108544
-// occupancy: PrefillAttentionKernel<80, 1>, shared 108544
-// occupancy: PrefillAttentionKernel<80, 2>, shared 106496
-// occupancy: PrefillAttentionKernel<96, 0>, shared 129024
-// occupancy: PrefillAttentionKernel<96, 1>, shared 129024
-// occupancy: PrefillAttentionKernel<96, 2>, shared 126976
-// occupancy: PrefillAttentionKernel<128, 0>, shared 169984
-// occupancy: PrefillAttentionKernel<128, 1>, shared 169984
-// occupancy: PrefillAttentionKernel<128, 2>, shared 167936
-// occupancy: PrefillAttentionKernel<256, 0>, shared 198656
-// occupancy: PrefillAttentionKernel<256, 1>, shared 198656
-// occupancy: PrefillAttentionKernel<256, 2>, shared 198144
+// occupancy: MixedAttentionKernel<16, 0>, shared 29440
+// occupancy: MixedAttentionKernel<16, 1>, shared 29440
+// occupancy: MixedAttentionKernel<16, 2>, shared 29440
+// occupancy: MixedAttentionKernel<32, 0>, shared 48896
+// occupancy: MixedAttentionKernel<32, 1>, shared 48896
+// occupancy: MixedAttentionKernel<32, 2>, shared 45056
+// occupancy: MixedAttentionKernel<64, 0>, shared 88064
+// occupancy: MixedAttentionKernel<64, 1>, shared 88064
+// occupancy: MixedAttentionKernel<64, 2>, shared 86016
+// occupancy: MixedAttentionKernel<80, 0>, shared 108544
+// occupancy: MixedAttentionKernel<80, 1>, shared 108544
+// occupancy: MixedAttentionKernel<80, 2>, shared 106496
+// occupancy: MixedAttentionKernel<96, 0>, shared 129024
+// occupancy: MixedAttentionKernel<96, 1>, shared 129024
+// occupancy: MixedAttentionKernel<96, 2>, shared 126976
+// occupancy: MixedAttentionKernel<128, 0>, shared 169984
+// occupancy: MixedAttentionKernel<128, 1>, shared 169984
+// occupancy: MixedAttentionKernel<128, 2>, shared 167936
+// occupancy: MixedAttentionKernel<256, 0>, shared 198656
+// occupancy: MixedAttentionKernel<256, 1>, shared 198656
+// occupancy: MixedAttentionKernel<256, 2>, shared 198144
 #include "libs/device/ptx.h"
+#include "libs/ops/attention_decode_gpu.h"
 #include "libs/ops/attention_tile_gpu.h"
 #include "libs/ops/gpu_kernel.h"
 #include "libs/ops/prefill_gpu.h"
@@ -47,7 +48,10 @@ struct PrefillShape {
   static constexpr int kQ = kWide + (kType == KvType::kFp8 ? kStepTiles * T::kWideBytes : 0);
   static constexpr int kRunning = kQ + kPacked * T::kPitch;  // float [warps][kSums][32]
   static constexpr int kChunk = kRunning + kThreads * kSums * 4;
-  static constexpr int kBytes = kChunk + (kChunkInRegisters ? 0 : kThreads * kSums * 4);
+  static constexpr int kPrefillBytes = kChunk + (kChunkInRegisters ? 0 : kThreads * kSums * 4);
+  static constexpr int kUnits = kThreads / kAttentionThreads;  // of a block with decode rows
+  static constexpr int kUnitBytes = kUnits * AttentionShared<kDim, kType>::kBytes;
+  static constexpr int kBytes = kPrefillBytes > kUnitBytes ? kPrefillBytes : kUnitBytes;
 };
 
 // The tiles that are copied together: successive ones of a chain of a chunk.
@@ -101,14 +105,22 @@ struct JoinedRows {
 
 template <int kDim, KvType kType>
 WEFT_KERNEL((PrefillShape<kDim, kType>::kThreads), 1)
-void PrefillAttentionKernel(const AttentionParams p) {
+void MixedAttentionKernel(const AttentionParams p) {
   using Shape = PrefillShape<kDim, kType>;
   using T = AttentionTile<kDim, kType>;
   using Step = PrefillStep<Shape>;
   WEFT_DYNAMIC_SHARED(uint8_t, shared);
+  const int block = static_cast<int>(blockIdx.x);
+  const int prefill_blocks = PrefillBlocks<Shape::kPacked>(p);
+  if (block >= prefill_blocks) {
+    AttendMixed<kDim, kType>(p, AttentionUnit<Shape::kUnits>(), block - prefill_blocks, shared);
+    return;
+  }
   AttentionPlace at;
-  if (!PlaceOfBlock<Shape::kPacked>(p, p.prefill_items, at)) return;
-  LoadQueries<kDim, kType, Shape::kPacked, Shape::kThreads>(p, at, shared + Shape::kQ);
+  const AttentionBlock own{block % p.prefill_count, block / p.prefill_count, 0};
+  if (!PlaceOfBlock<Shape::kPacked>(p, p.prefill_items, own, at)) return;
+  LoadQueries<kDim, kType, Shape::kPacked, Shape::kThreads>(p, at, shared + Shape::kQ,
+                                                            static_cast<int>(threadIdx.x));
   __syncthreads();
   AttentionPlace mine = at;
   mine.packed = WarpId() * kRows;
@@ -229,82 +241,19 @@ void PrefillAttentionKernel(const AttentionParams p) {
     if (now.EndsChunk()) add_chunk();
   }
   if (idle) return;
-  const int t = Lane() % 4;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int r = Lane() / 4 + 8 * half;
-    const bool there = mine.Position(r) >= 0;
-    const int64_t to = there ? at.Head(p, mine.packed + r) * kDim : 0;
-#pragma unroll
-    for (int j = 0; j < kDim / 8; j += 2) {
-      float2 pairs[2];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const SharedPtr<float> sums = running + (4 * (j + i) + 2 * half) * kWarp;
-        pairs[i] = make_float2(sums[0] / of_all.l[half], sums[kWarp] / of_all.l[half]);
-        if (there && p.out != nullptr) {
-          PtrCast<float2>(GlobalPtr<float>(p.out) + to + 8 * (j + i) + 2 * t)[0] = pairs[i];
-        }
-      }
-      if (p.out_bf16 == nullptr) continue;
-      // Lanes beside each other exchange halves, so that each has four columns of one tile.
-      const uint32_t low = PackBf16x2(pairs[0].x, pairs[0].y);
-      const uint32_t high = PackBf16x2(pairs[1].x, pairs[1].y);
-      const uint32_t other = __shfl_xor_sync(kAllLanes, t % 2 == 0 ? high : low, 1);
-      if (!there) continue;
-      PtrCast<uint2>(GlobalPtr<uint16_t>(p.out_bf16) + to + 8 * (j + t % 2) + 2 * (t - t % 2))[0] =
-          t % 2 == 0 ? make_uint2(low, other) : make_uint2(other, high);
-    }
-  }
+  StorePairs<kDim>(p, mine, of_all.l, [&](int i) -> float { return running[i * kWarp]; });
 }
 
-namespace {
-
-template <int kDim>
-LaunchResult Attend(const AttentionParams& p, void* stream, const char* name) {
-  const auto run = [&]<KvType kType>() {
+LaunchResult MixedAttention(const AttentionParams& p, void* stream) {
+  if (p.prefill_count == 0 && p.item_count == 0) return {};
+  constexpr const char* kName = "mixed_attention";
+  return ForHeads(p, kName, [&]<int kDim, KvType kType>() {
     using Shape = PrefillShape<kDim, kType>;
-    const int group = p.heads / p.kv_heads;
-    const int blocks = (group + Shape::kPacked - 1) / Shape::kPacked;
     return Run(
-        PrefillAttentionKernel<kDim, kType>,
-        {dim3(static_cast<uint32_t>(p.prefill_count), static_cast<uint32_t>(p.kv_heads * blocks)),
-         Shape::kThreads, Shape::kBytes, name},
+        MixedAttentionKernel<kDim, kType>,
+        {MixedBlocks<Shape::kPacked, Shape::kUnits>(p), Shape::kThreads, Shape::kBytes, kName},
         stream, p);
-  };
-  switch (p.kv_type) {
-    case KvType::kHalf:
-      return run.template operator()<KvType::kHalf>();
-    case KvType::kBf16:
-      return run.template operator()<KvType::kBf16>();
-    case KvType::kFp8:
-      return run.template operator()<KvType::kFp8>();
-  }
-  return {.error = "kv_type", .kernel = name};
-}
-
-}  // namespace
-
-LaunchResult PrefillAttention(const AttentionParams& p, void* stream) {
-  if (p.prefill_count == 0) return {};
-  switch (p.head_dim) {
-    case 16:
-      return Attend<16>(p, stream, "prefill_attention_16");
-    case 32:
-      return Attend<32>(p, stream, "prefill_attention_32");
-    case 64:
-      return Attend<64>(p, stream, "prefill_attention_64");
-    case 80:
-      return Attend<80>(p, stream, "prefill_attention_80");
-    case 96:
-      return Attend<96>(p, stream, "prefill_attention_96");
-    case 128:
-      return Attend<128>(p, stream, "prefill_attention_128");
-    case 256:
-      return Attend<256>(p, stream, "prefill_attention_256");
-    default:
-      return {.error = "this head size is not supported", .kernel = "prefill_attention"};
-  }
+  });
 }
 
 }  // namespace weft::gpu

@@ -1,5 +1,5 @@
-// Causal attention of prompts over paged keys and values on the GPU, flash style: the rows of the
-// op paged_attention that are not decode rows. FlashAttention: Dao et al.,
+// Causal attention over paged keys and values on the GPU, prompts and decode rows in one launch; of
+// prompts flash style. FlashAttention: Dao et al.,
 // https://arxiv.org/abs/2205.14135 and https://arxiv.org/abs/2307.08691
 //
 // attention_gpu.h's mathematics, and its bits: a row is the same whichever kernel computes it, and
@@ -9,8 +9,11 @@
 // join the running ones. Tiles that all of a warp's rows are masked in change nothing and are left
 // out.
 //
-// A block has PrefillRows pairs, which share each tile that it copies: four tiles of one chain at
+// A block has PrefillPairs pairs, which share each tile that it copies: four tiles of one chain at
 // a time, one for heads of 256, while the four before are worked on.
+//
+// Decode rows are attention_gpu.h's: its units of four warps, two of them a block (one for heads of
+// 256), in the blocks after the prompts', so that they fill what the longest prompts leave idle.
 //
 // Bytes: visible tokens * kv_heads * head_dim * 4 for every item of up to PrefillItemRows rows;
 // operations: 4 * visible tokens * heads * head_dim of every row.
@@ -32,7 +35,8 @@ constexpr int32_t PrefillItemRows(int32_t heads, int32_t kv_heads, int32_t head_
   return group >= pairs ? 1 : pairs / group;
 }
 
-// Of params.prefill_items, which are not spread. Nothing of the merge is needed.
-LaunchResult PrefillAttention(const AttentionParams& params, void* stream);
+// Both params.prefill_items, which are not spread, and params.items; MergeAttention follows as
+// after PagedAttention, for the latter.
+LaunchResult MixedAttention(const AttentionParams& params, void* stream);
 
 }  // namespace weft::gpu

@@ -9,7 +9,7 @@ constexpr uint64_t kMostBlocks = 1u << 20;
 
 // Words of a block that are no random bits: halves at two places.
 struct BlockWords {
-  int32_t words;  // of a block; 0: plain bf16
+  int32_t words;  // of a block; 0: plain bf16, -1: pairs of e4m3
   int32_t first;
   int32_t second;  // -1: none
   float first_value;
@@ -39,9 +39,13 @@ WEFT_KERNEL(kRandomThreads, 1) void RandomKernel(const WEFT_PARAMS RandomKernelP
        i += apart) {
     const uint64_t bits = Hash(p.seed ^ i);
     uint32_t word = static_cast<uint32_t>(bits & 0xffffu);
+    const float uniform = static_cast<float>(bits >> 40) * (1.0f / 8388608.0f) - 1.0f;
     if (p.block.words == 0) {
-      const float uniform = static_cast<float>(bits >> 40) * (1.0f / 8388608.0f) - 1.0f;
       word = __float_as_uint(uniform * p.spread) >> 16;
+    } else if (p.block.words < 0) {
+      const float other = static_cast<float>(bits & 0xffffffu) * (1.0f / 8388608.0f) - 1.0f;
+      word = FromFloat<E4m3>(uniform * p.spread).bits |
+             static_cast<uint32_t>(FromFloat<E4m3>(other * p.spread).bits) << 8;
     } else {
       const int32_t place = static_cast<int32_t>(i % static_cast<uint64_t>(p.block.words));
       if (place == p.block.first) word = FromFloat<Half>(p.block.first_value).bits;
@@ -54,6 +58,7 @@ WEFT_KERNEL(kRandomThreads, 1) void RandomKernel(const WEFT_PARAMS RandomKernelP
 bool CanMakeUp(DType type) {
   switch (type) {
     case DType::kBF16:
+    case DType::kF8E4M3:
     case DType::kQ4_0:
     case DType::kQ4_1:
     case DType::kQ8_0:
@@ -70,6 +75,9 @@ LaunchResult FillRandom(DType type, const RandomParams& p, void* stream) {
   // Uniform numbers of n values have a deviation of n / sqrt(12).
   BlockWords block{0, -1, -1, 0, 0};
   switch (type) {
+    case DType::kF8E4M3:
+      block.words = -1;
+      break;
     case DType::kQ4_0:  // (q - 8) d
       block = {9, 0, -1, s / 4.6f, 0};
       break;

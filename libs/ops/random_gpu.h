@@ -13,7 +13,7 @@
 
 namespace weft::gpu {
 
-// BF16, Q4_0, Q4_1, Q8_0, Q4_K, Q6_K.
+// BF16, F8_E4M3 (scales that follow the codes become tiny numbers), Q4_0, Q4_1, Q8_0, Q4_K, Q6_K.
 bool CanMakeUp(DType type);
 
 struct RandomParams {

@@ -47,10 +47,14 @@ void CountRequest(const LoggedAccess* const* accesses, int count, SiteTable& sit
   ++counts.requests;
   static thread_local std::vector<uintptr_t> units;
   // Distinct bytes, in units that divide every access.
-  const uintptr_t unit = accesses[0]->bytes % 4 == 0 ? 4 : accesses[0]->bytes % 2 == 0 ? 2 : 1;
+  uintptr_t unit = accesses[0]->bytes % 4 == 0 ? 4 : accesses[0]->bytes % 2 == 0 ? 2 : 1;
+  for (int i = 0; i < count; ++i) {
+    if (accesses[i]->unread % unit != 0) unit = 1;
+  }
   units.clear();
   for (int i = 0; i < count; ++i) {
-    for (uintptr_t b = 0; b < accesses[i]->bytes; b += unit) {
+    const uintptr_t read = accesses[i]->bytes - accesses[i]->unread;
+    for (uintptr_t b = 0; b < read; b += unit) {
       units.push_back((accesses[i]->address + b) / unit);
     }
   }
@@ -59,7 +63,8 @@ void CountRequest(const LoggedAccess* const* accesses, int count, SiteTable& sit
   if (!accesses[0]->shared) {
     units.clear();
     for (int i = 0; i < count; ++i) {
-      const uintptr_t last = accesses[i]->address + accesses[i]->bytes - 1;
+      if (accesses[i]->unread == accesses[i]->bytes) continue;
+      const uintptr_t last = accesses[i]->address + accesses[i]->bytes - accesses[i]->unread - 1;
       for (uintptr_t s = accesses[i]->address / kSectorBytes; s <= last / kSectorBytes; ++s) {
         units.push_back(s);
       }
@@ -69,9 +74,10 @@ void CountRequest(const LoggedAccess* const* accesses, int count, SiteTable& sit
     return;
   }
   const int at_once = LanesAtOnce(accesses[0]->bytes);
-  for (int first = 0; first < count; first += at_once) {
+  for (int first = 0; first < count;) {
     units.clear();
-    for (int i = first; i < std::min(count, first + at_once); ++i) {
+    const int pass = accesses[first]->lane / at_once;
+    for (int i = first; i < count && accesses[i]->lane / at_once == pass; first = ++i) {
       const uintptr_t last = accesses[i]->address + accesses[i]->bytes - 1;
       for (uintptr_t w = accesses[i]->address / kBankBytes; w <= last / kBankBytes; ++w) {
         units.push_back(w);

@@ -19,6 +19,8 @@ struct LoggedAccess {
   uint16_t bytes;
   Instruction instruction;
   bool shared;
+  uint8_t unread = 0;  // of the bytes: those that a copy fills with zeros
+  uint8_t lane = 0;    // AccessLog's
 };
 
 // Counts by (line, file, instruction).
@@ -33,7 +35,10 @@ class SiteTable {
 
 class AccessLog {
  public:
-  void Add(uint32_t lane, const LoggedAccess& access) { lanes_[lane].push_back(access); }
+  void Add(uint32_t lane, const LoggedAccess& access) {
+    lanes_[lane].push_back(access);
+    lanes_[lane].back().lane = static_cast<uint8_t>(lane);
+  }
   // Turns what was logged into requests.
   void Flush(SiteTable& sites, uint64_t* instructions);
 
@@ -44,7 +49,7 @@ class AccessLog {
   std::vector<LoggedAccess> lanes_[32];
 };
 
-// One request of a warp: up to 32 accesses at one site.
+// One request of a warp: up to 32 accesses at one site, lanes ascending.
 void CountRequest(const LoggedAccess* const* accesses, int count, SiteTable& sites);
 
 }  // namespace weft::simt

@@ -13,11 +13,11 @@ namespace weft::simt {
 namespace {
 
 void LogAs(Thread& thread, const Place& place, uint32_t bytes, Instruction instruction, bool shared,
-           Site site) {
+           Site site, uint32_t unread = 0) {
   if (!thread.block->grid.options.counts) return;
   thread.block->warps[thread.id / 32].log.Add(
       thread.lane, {reinterpret_cast<uintptr_t>(place.address), site, static_cast<uint16_t>(bytes),
-                    instruction, shared});
+                    instruction, shared, static_cast<uint8_t>(unread)});
 }
 
 bool Bad(Site site, bool bad, const char* what) {
@@ -180,7 +180,7 @@ void StartCopy(Place to, Place from, uint32_t bytes, uint32_t fill, Site site) {
     });
     return;
   }
-  if (bytes > 0) LogAs(thread, from, bytes, Instruction::kAsyncCopy, false, site);
+  LogAs(thread, from, size, Instruction::kAsyncCopy, false, site, fill);
   LogAs(thread, to, size, Instruction::kSharedStore, true, site);
   AsyncOf(thread).open.push_back(Begin(thread, thread.block->CopyComponent(thread.id),
                                        ++thread.copies_issued, false, [=](const Actor& actor) {

@@ -49,6 +49,19 @@ void LoadsMatrices(const WEFT_PARAMS CountParams p) {
   }
   p.out[threadIdx.x] = static_cast<float>(sum);
 }
+// The first four of each eight lanes copy 16 bytes, and write them; the others copy nothing.
+WEFT_KERNEL(32) void CopiesHalves(const WEFT_PARAMS CountParams p) {
+  WEFT_DYNAMIC_SHARED(float, tile);
+  const bool reads = threadIdx.x % 8 < 4;
+  for (uint32_t round = 0; round < 2; ++round) {
+    CopyAsyncZeroFill<16>(tile + 4 * threadIdx.x, p.in + 4 * threadIdx.x, reads ? 16 : 0);
+  }
+  CopyAsyncCommit();
+  CopyAsyncWait<0>();
+  __syncthreads();
+  if (reads) PtrCast<float4>(tile)[threadIdx.x] = make_float4(1, 2, 3, 4);
+  p.out[threadIdx.x] = 0.0f;
+}
 // Only some lanes take part, and not equally often.
 WEFT_KERNEL(32) void Diverges(const WEFT_PARAMS CountParams p) {
   float sum = 0;
@@ -109,6 +122,24 @@ TEST_CASE("Bank conflicts: a column of 32 words conflicts, a padded or swizzled 
   CHECK(rows.Count(Instruction::kLoadMatrix) == 2);
   CHECK(rows.BankConflicts() == 2 * 4 * 7);
   CHECK(RunKernel(LoadsMatrices<true>, {1, 32, 1024}, d.Params(1)).BankConflicts() == 0);
+}
+
+TEST_CASE(
+    "A pass over the banks serves eight neighbouring lanes, and copies of nothing read nothing",
+    "[simt]") {
+  const Data d;
+  const simt::LaunchReport& report = RunKernel(CopiesHalves, {1, 32, 512}, d.Params(1));
+  CHECK(FindsNothing(report));
+  CHECK(report.BankConflicts() == 0);
+  CHECK(report.Count(Instruction::kAsyncCopy) == 2);
+  for (const simt::SiteCounts& s : report.sites) {
+    if (s.instruction == Instruction::kAsyncCopy) {
+      CHECK(s.requests == 2);
+      CHECK(s.bytes == 2 * 16 * 16);
+      CHECK(s.sectors == s.least_sectors);
+    }
+    if (s.instruction == Instruction::kSharedStore) CHECK(s.wavefronts % 4 == 0);
+  }
 }
 
 TEST_CASE("Instructions are counted by warp, whichever lanes take part", "[simt]") {

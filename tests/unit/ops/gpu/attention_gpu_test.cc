@@ -1,11 +1,11 @@
 #include "libs/ops/attention_gpu.h"
 
 #include <algorithm>
-#include <numeric>
-#include <random>
 
 #include "libs/device/number_types.h"
 #include "libs/ops/prefill_gpu.h"
+#include "libs/ops/prefill_wgmma_gpu.h"
+#include "tests/unit/ops/gpu/paged_rows.h"
 #include "tests/unit/ops/gpu/rig.h"
 
 namespace weft {
@@ -23,18 +23,13 @@ struct Case {
   gpu::KvType kv = gpu::KvType::kHalf;
 };
 
-// Both caches hold the same random keys and values; pages are handed out in a scattered order.
+enum class By { kPaged, kPrefill, kMixed, kWgmma };
+
+// Both caches hold the same random keys and values.
 class Scene {
  public:
-  explicit Scene(const Case& c) : c_(c) {
-    for (const auto& [tokens, rows] : c.sequences) {
-      rows_ += rows;
-      pages_ += (tokens + c.block_tokens - 1) / c.block_tokens;
-    }
-    std::vector<int32_t> order(n(pages_));
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), std::mt19937(3));
-    const auto elements = n(int64_t{pages_} * c.kv_heads * c.block_tokens * c.head_dim);
+  explicit Scene(const Case& c) : c_(c), of_(c.sequences, c.block_tokens) {
+    const auto elements = n(int64_t{of_.pages} * c.kv_heads * c.block_tokens * c.head_dim);
     const std::vector<float> keys = RandomFloats(elements, 1), values = RandomFloats(elements, 2);
     ref_k_.resize(elements);
     ref_v_.resize(elements);
@@ -46,37 +41,25 @@ class Scene {
       ref_k_[(head * n(c.head_dim) + d) * n(c.block_tokens) + token] = Store(gpu_k_, i, keys[i]);
       ref_v_[i] = Store(gpu_v_, i, values[i]);
     }
-    q_ = RandomFloats(n(int64_t{rows_} * c.heads * c.head_dim), 4);
-    for (float& x : q_) x = HalfToFloat(FloatToHalf(x));
-    int32_t row = 0, page = 0;
-    for (const auto& [tokens, rows] : c.sequences) {
-      tables_at_.push_back(page);
-      for (int32_t i = 0; i < (tokens + c.block_tokens - 1) / c.block_tokens; ++i) {
-        tables_.push_back(order[n(page++)]);
-      }
-      for (int32_t i = 0; i < rows; ++i) positions_.push_back(tokens - rows + i);
-      first_rows_.push_back(row);
-      row += rows;
+    q_ = RandomFloats(n(int64_t{of_.rows} * c.heads * c.head_dim), 4);
+    for (float& x : q_) {
+      x = c.kv == gpu::KvType::kBf16 ? gpu::ToFloat(gpu::FromFloat<gpu::Bf16>(x))
+                                     : HalfToFloat(FloatToHalf(x));
     }
-  }
-
-  // By the prefill kernel, the rows of an item at most `together`.
-  std::vector<float> Prefilled(int32_t together = 128) {
-    const int32_t most = gpu::PrefillItemRows(c_.heads, c_.kv_heads, c_.head_dim);
-    return Run(/*spread=*/false, std::min(together, most), /*prefill=*/true);
   }
 
   std::vector<float> OnRef() {
     std::vector<float> out(q_.size());
     std::vector<AttentionSequence> sequences;
-    for (size_t i = 0; i < c_.sequences.size(); ++i) {
-      const auto [tokens, rows] = c_.sequences[i];
-      sequences.push_back({first_rows_[i], rows, tokens - rows, tables_.data() + tables_at_[i]});
+    for (size_t i = 0; i < of_.sequences.size(); ++i) {
+      const auto [tokens, rows] = of_.sequences[i];
+      sequences.push_back(
+          {of_.first_rows[i], rows, tokens - rows, of_.tables.data() + of_.tables_at[i]});
     }
     test::RefContext ref;
     PagedAttentionArgs args{
         .q = q_.data(),
-        .rows = rows_,
+        .rows = of_.rows,
         .heads = c_.heads,
         .scale = kScale,
         .softcap = c_.softcap,
@@ -91,10 +74,46 @@ class Scene {
     return out;
   }
 
-  // With a block for each chunk, or one for all; rows of one item at most `together`.
-  std::vector<float> OnGpu(bool spread, int32_t together = 16) {
-    const int32_t most = gpu::AttentionItemRows(c_.heads, c_.kv_heads);
-    return Run(spread, std::min(together, most), /*prefill=*/false);
+  // Rows of a block at most `together`. kPaged: with a block for each chunk, or one for all. kMixed
+  // and kWgmma spread sequences of one row, and have prefill blocks for the others.
+  std::vector<float> OnGpu(By by, bool spread = false, int32_t together = 128) {
+    const int32_t few = std::min(together, gpu::AttentionItemRows(c_.heads, c_.kv_heads));
+    const int32_t many =
+        std::min(together, gpu::PrefillItemRows(c_.heads, c_.kv_heads, c_.head_dim));
+    const bool apart = by == By::kMixed || by == By::kWgmma;
+    const auto in_prefill = [&](int32_t rows) { return by == By::kPrefill || (apart && rows > 1); };
+    const test::AttentionLaunch launch(
+        rig_, of_, c_.heads, c_.head_dim,
+        of_.Items(few, spread || apart, [&](int32_t rows) { return !in_prefill(rows); }),
+        of_.Items(many, false, in_prefill));
+    const auto gpu_q = rig_.Put(q_);
+    const auto k = rig_.Put(gpu_k_), v = rig_.Put(gpu_v_);
+    const auto out = rig_.Room<float>(q_.size());
+    const auto out_bf16 = rig_.Room<uint16_t>(q_.size());
+    gpu::AttentionParams params = launch.params();
+    params.q = gpu_q.get();
+    params.k_pages = reinterpret_cast<const uint16_t*>(k.get());
+    params.v_pages = reinterpret_cast<const uint16_t*>(v.get());
+    params.out = out.get();
+    params.out_bf16 = out_bf16.get();
+    params.scale = kScale;
+    params.softcap = c_.softcap;
+    params.window = c_.window;
+    params.kv_heads = c_.kv_heads;
+    params.kv_type = c_.kv;
+    rig_.Run(by == By::kPaged   ? gpu::PagedAttention(params, rig_.stream())
+             : by == By::kWgmma ? gpu::WgmmaAttention(params, rig_.stream())
+                                : gpu::MixedAttention(params, rig_.stream()));
+    // Rows of heads whose 16 bytes are no multiple of eight share passes with their neighbours.
+    const bool whole = c_.head_dim % 64 == 0;
+    // The merge's rows of 80 floats straddle warps.
+    if (c_.head_dim != 80) {
+      test::RequireCost(0.95, whole ? test::Conflictless::kAll : test::Conflictless::kLoads);
+    }
+    rig_.Run(gpu::MergeAttention(params, rig_.stream()));
+    const std::vector<float> found = rig_.Get(out);
+    REQUIRE(rig_.Get(out_bf16) == test::ToBf16(found));
+    return found;
   }
 
  private:
@@ -108,85 +127,33 @@ class Scene {
       pages[i] = gpu::FromFloat<gpu::E4m3>(value).bits;
       return FloatToHalf(gpu::ToFloat(gpu::E4m3{pages[i]}));
     }
-    const uint16_t half = FloatToHalf(value);
-    std::memcpy(&pages[2 * i], &half, 2);
+    uint16_t bits = FloatToHalf(value);
+    uint16_t half = bits;
+    if (c_.kv == gpu::KvType::kBf16) {
+      bits = gpu::FromFloat<gpu::Bf16>(value).bits;
+      half = FloatToHalf(gpu::ToFloat(gpu::Bf16{bits}));
+    }
+    std::memcpy(&pages[2 * i], &bits, 2);
     return half;
   }
 
-  std::vector<float> Run(bool spread, int32_t step, bool prefill) {
-    std::vector<gpu::AttentionItem> items;
-    int32_t chunks = 1;
-    for (size_t i = 0; i < c_.sequences.size(); ++i) {
-      const auto [tokens, rows] = c_.sequences[i];
-      for (int32_t r = 0; r < rows; r += step) {
-        items.push_back({first_rows_[i] + r, std::min(step, rows - r), tokens - rows + r,
-                         tables_at_[i], spread ? 1 : 0});
-      }
-      if (spread) chunks = std::max(chunks, (tokens - 1) / gpu::kChunkTokens + 1);
-    }
-    const auto gpu_q = rig_.Put(q_);
-    const auto k = rig_.Put(gpu_k_), v = rig_.Put(gpu_v_);
-    const auto gpu_items = rig_.Put(items);
-    const auto tables = rig_.Put(tables_), positions = rig_.Put(positions_);
-    std::vector<int32_t> places(n(rows_), -1);
-    if (spread) std::iota(places.begin(), places.end(), 0);
-    const auto partial_rows = rig_.Put(places);
-    const auto out = rig_.Room<float>(q_.size());
-    const auto out_bf16 = rig_.Room<uint16_t>(q_.size());
-    const auto partial_o = rig_.Room<float>(q_.size() * n(chunks));
-    const auto partial_ml = rig_.Room<float>(n(int64_t{rows_} * c_.heads * chunks * 2));
-    const gpu::AttentionParams params{.q = gpu_q.get(),
-                                      .k_pages = reinterpret_cast<const uint16_t*>(k.get()),
-                                      .v_pages = reinterpret_cast<const uint16_t*>(v.get()),
-                                      .items = gpu_items.get(),
-                                      .tables = tables.get(),
-                                      .out = out.get(),
-                                      .out_bf16 = out_bf16.get(),
-                                      .partial_o = partial_o.get(),
-                                      .partial_ml = partial_ml.get(),
-                                      .positions = positions.get(),
-                                      .partial_rows = partial_rows.get(),
-                                      .scale = kScale,
-                                      .softcap = c_.softcap,
-                                      .window = c_.window,
-                                      .item_count = static_cast<int32_t>(items.size()),
-                                      .prefill_items = gpu_items.get(),
-                                      .prefill_count = static_cast<int32_t>(items.size()),
-                                      .rows = rows_,
-                                      .heads = c_.heads,
-                                      .kv_heads = c_.kv_heads,
-                                      .head_dim = c_.head_dim,
-                                      .block_tokens = c_.block_tokens,
-                                      .chunks = chunks,
-                                      .kv_type = c_.kv};
-    rig_.Run(prefill ? gpu::PrefillAttention(params, rig_.stream())
-                     : gpu::PagedAttention(params, rig_.stream()));
-    // The merge's rows of 80 floats straddle warps.
-    if (c_.head_dim != 80) test::RequireCost(0.95);
-    rig_.Run(gpu::MergeAttention(params, rig_.stream()));
-    const std::vector<float> found = rig_.Get(out);
-    REQUIRE(rig_.Get(out_bf16) == test::ToBf16(found));
-    return found;
-  }
-
   const Case c_;
+  const test::PagedRows of_;
   test::Rig rig_;
-  int32_t rows_ = 0, pages_ = 0;
   std::vector<float> q_;
   std::vector<uint16_t> ref_k_, ref_v_;
   std::vector<uint8_t> gpu_k_, gpu_v_;
-  std::vector<int32_t> tables_, tables_at_, first_rows_, positions_;
 };
 
 void Check(const Case& c) {
   INFO("head_dim " << c.head_dim << " heads " << c.heads << "/" << c.kv_heads << " window "
                    << c.window << " softcap " << c.softcap);
   Scene scene(c);
-  const std::vector<float> walked = scene.OnGpu(/*spread=*/false);
+  const std::vector<float> walked = scene.OnGpu(By::kPaged);
   // Weights are rounded to half before they meet the values: 2^-11 each, less for their mean.
   REQUIRE(test::RelativeError(walked, scene.OnRef()) < 1e-3);
-  REQUIRE(test::SameBits(scene.OnGpu(/*spread=*/true), walked));
-  REQUIRE(test::SameBits(scene.Prefilled(), walked));
+  REQUIRE(test::SameBits(scene.OnGpu(By::kPaged, /*spread=*/true), walked));
+  REQUIRE(test::SameBits(scene.OnGpu(By::kPrefill), walked));
 }
 
 TEST_CASE("Paged attention of the GPU is the oracle's at every head size", "[gpu][attention]") {
@@ -230,8 +197,56 @@ TEST_CASE("A sliding window and a cap of the scores hold across chunks", "[gpu][
 
 TEST_CASE("A row has the same bits whatever rows are computed beside it", "[gpu][attention]") {
   Scene scene({.head_dim = 32, .sequences = {{540, 6}}});
-  REQUIRE(test::SameBits(scene.OnGpu(false, /*together=*/1), scene.OnGpu(false)));
-  REQUIRE(test::SameBits(scene.Prefilled(/*together=*/2), scene.OnGpu(false)));
+  const std::vector<float> walked = scene.OnGpu(By::kPaged);
+  REQUIRE(test::SameBits(scene.OnGpu(By::kPaged, false, /*together=*/1), walked));
+  REQUIRE(test::SameBits(scene.OnGpu(By::kPrefill, false, /*together=*/2), walked));
+}
+
+TEST_CASE("Prompts and decode rows of one launch have the bits of launches of their own",
+          "[gpu][attention][mixed]") {
+  const Case cases[] = {
+      {.head_dim = 16,
+       .heads = 4,
+       .kv_heads = 2,
+       .sequences = {{1, 1}, {70, 66}, {530, 1}, {9, 9}}},
+      {.head_dim = 64, .heads = 6, .kv_heads = 2, .sequences = {{33, 1}, {40, 40}, {17, 1}}},
+      {.head_dim = 256, .heads = 2, .kv_heads = 1, .sequences = {{20, 1}, {20, 7}, {3, 1}}},
+      {.head_dim = 32, .sequences = {{20, 20}, {30, 1}}, .window = 9, .kv = gpu::KvType::kFp8},
+      {.head_dim = 32, .sequences = {{530, 1}, {20, 1}}}};
+  for (const Case& c : cases) {
+    INFO("head_dim " << c.head_dim);
+    Scene scene(c);
+    REQUIRE(test::SameBits(scene.OnGpu(By::kMixed), scene.OnGpu(By::kPaged)));
+  }
+}
+
+TEST_CASE("Prefill attention by warpgroups is the oracle's, decode rows beside it",
+          "[gpu][attention][wgmma]") {
+  const auto half = gpu::KvType::kHalf, bf16 = gpu::KvType::kBf16;
+  const Case cases[] = {
+      {.head_dim = 64, .sequences = {{150, 140}, {300, 3}, {77, 1}}, .kv = half},
+      {.head_dim = 64,
+       .heads = 2,
+       .kv_heads = 2,
+       .sequences = {{400, 20}},
+       .window = 150,
+       .kv = half},
+      {.head_dim = 64, .sequences = {{40, 40}}, .softcap = 5.0f, .block_tokens = 16, .kv = half},
+      {.head_dim = 128, .heads = 8, .kv_heads = 1, .sequences = {{290, 30}, {600, 1}}, .kv = bf16},
+      {.head_dim = 128,
+       .heads = 2,
+       .kv_heads = 2,
+       .sequences = {{129, 129}},
+       .block_tokens = 256,
+       .kv = bf16}};
+  for (const Case& c : cases) {
+    INFO("head_dim " << c.head_dim << " window " << c.window << " pages of " << c.block_tokens);
+    Scene scene(c);
+    const std::vector<float> found = scene.OnGpu(By::kWgmma);
+    // Weights are rounded to the pages' type before they meet the values.
+    REQUIRE(test::RelativeError(found, scene.OnRef()) < (c.kv == half ? 1e-3 : 5e-3));
+    REQUIRE(test::SameBits(scene.OnGpu(By::kWgmma, false, /*together=*/5), found));
+  }
 }
 
 }  // namespace

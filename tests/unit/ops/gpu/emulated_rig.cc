@@ -6,14 +6,14 @@ namespace weft::test {
 
 std::unique_ptr<Device> MakeTestDevice() { return std::make_unique<EmulatedDevice>(); }
 
-void RequireCost(double coalesced) {
+void RequireCost(double coalesced, Conflictless conflictless) {
   const simt::LaunchReport& report = simt::LastReport();
   INFO(report.Text());
   REQUIRE(report.Coalescing() >= coalesced);
   for (const simt::SiteCounts& site : report.sites) {
     const bool loads = site.instruction == simt::Instruction::kSharedLoad ||
                        site.instruction == simt::Instruction::kLoadMatrix;
-    if (loads) REQUIRE(site.BankConflicts() == 0);
+    if (loads || conflictless == Conflictless::kAll) REQUIRE(site.BankConflicts() == 0);
   }
 }
 

@@ -1,8 +1,6 @@
 #include "libs/ops/latent_gpu.h"
 
-#include <algorithm>
-#include <numeric>
-
+#include "tests/unit/ops/gpu/paged_rows.h"
 #include "tests/unit/ops/gpu/rig.h"
 
 namespace weft {
@@ -76,76 +74,40 @@ struct Case {
 // Queries and pages of latents, in half.
 class Scene {
  public:
-  explicit Scene(const Case& c) : c_(c), width_(c.lora + c.rope) {
-    for (const auto& [tokens, rows] : c.sequences) {
-      const int32_t pages = (tokens + c.block_tokens - 1) / c.block_tokens;
-      tables_at_.push_back(static_cast<int32_t>(tables_.size()));
-      first_rows_.push_back(rows_);
-      for (int32_t i = 0; i < pages; ++i) tables_.push_back(pages_ + pages - 1 - i);
-      for (int32_t i = 0; i < rows; ++i) positions_.push_back(tokens - rows + i);
-      pages_ += pages;
-      rows_ += rows;
-    }
-    for (const float x : RandomFloats(n(int64_t{pages_} * c.block_tokens * width_), 1)) {
+  explicit Scene(const Case& c) : c_(c), width_(c.lora + c.rope), of_(c.sequences, c.block_tokens) {
+    for (const float x : RandomFloats(n(int64_t{of_.pages} * c.block_tokens * width_), 1)) {
       latents_.push_back(FloatToHalf(x));
     }
-    q_ = RandomFloats(n(int64_t{rows_} * c.heads * width_), 2, 0.3f);
+    q_ = RandomFloats(n(int64_t{of_.rows} * c.heads * width_), 2, 0.3f);
     for (float& x : q_) x = HalfToFloat(FloatToHalf(x));
   }
 
   std::vector<float> Expected() const {
     std::vector<float> out;
-    for (size_t i = 0; i < c_.sequences.size(); ++i) {
-      for (int32_t r = 0; r < c_.sequences[i].second; ++r) {
-        for (int32_t h = 0; h < c_.heads; ++h) Row(i, first_rows_[i] + r, h, out);
+    for (size_t i = 0; i < of_.sequences.size(); ++i) {
+      for (int32_t r = 0; r < of_.sequences[i].second; ++r) {
+        for (int32_t h = 0; h < c_.heads; ++h) Row(i, of_.first_rows[i] + r, h, out);
       }
     }
     return out;
   }
 
   std::vector<float> OnGpu(bool spread) {
-    std::vector<gpu::AttentionItem> items;
-    int32_t chunks = 1;
-    const int32_t step = gpu::AttentionItemRows(c_.heads, 1);
-    for (size_t i = 0; i < c_.sequences.size(); ++i) {
-      const auto [tokens, rows] = c_.sequences[i];
-      for (int32_t r = 0; r < rows; r += step) {
-        items.push_back({first_rows_[i] + r, std::min(step, rows - r), tokens - rows + r,
-                         tables_at_[i], spread ? 1 : 0});
-      }
-      if (spread) chunks = std::max(chunks, (tokens - 1) / gpu::kChunkTokens + 1);
-    }
     test::Rig rig;
+    const test::AttentionLaunch launch(
+        rig, of_, c_.heads, c_.lora,
+        of_.Items(gpu::AttentionItemRows(c_.heads, 1), spread, [](int32_t) { return true; }));
     const auto q = rig.Put(q_);
     const auto pages = rig.Put(latents_);
-    const auto gpu_items = rig.Put(items);
-    const auto tables = rig.Put(tables_), positions = rig.Put(positions_);
-    std::vector<int32_t> places(n(rows_), -1);
-    if (spread) std::iota(places.begin(), places.end(), 0);
-    const auto partial_rows = rig.Put(places);
-    const int64_t sums = int64_t{rows_} * c_.heads;
-    const auto out = rig.Room<float>(n(sums * c_.lora));
-    const auto partial_o = rig.Room<float>(n(sums * c_.lora * chunks));
-    const auto partial_ml = rig.Room<float>(n(sums * chunks * 2));
-    const gpu::AttentionParams params{.q = q.get(),
-                                      .k_pages = pages.get(),
-                                      .items = gpu_items.get(),
-                                      .tables = tables.get(),
-                                      .out = out.get(),
-                                      .partial_o = partial_o.get(),
-                                      .partial_ml = partial_ml.get(),
-                                      .positions = positions.get(),
-                                      .partial_rows = partial_rows.get(),
-                                      .scale = kScale,
-                                      .item_count = static_cast<int32_t>(items.size()),
-                                      .rows = rows_,
-                                      .heads = c_.heads,
-                                      .kv_heads = 1,
-                                      .head_dim = c_.lora,
-                                      .block_tokens = c_.block_tokens,
-                                      .chunks = chunks};
+    const auto out = rig.Room<float>(n(int64_t{of_.rows} * c_.heads * c_.lora));
+    gpu::AttentionParams params = launch.params();
+    params.q = q.get();
+    params.k_pages = pages.get();
+    params.out = out.get();
+    params.scale = kScale;
+    params.kv_heads = 1;
     rig.Run(gpu::LatentAttention(params, c_.rope, rig.stream()));
-    test::RequireCost(0.95);
+    test::RequireCost(0.95, test::Conflictless::kLoads);
     rig.Run(gpu::MergeAttention(params, rig.stream()));
     return rig.Get(out);
   }
@@ -154,13 +116,13 @@ class Scene {
   static constexpr float kScale = 0.2f;
 
   float Latent(size_t sequence, int32_t token, int32_t d) const {
-    const int32_t page = tables_[n(tables_at_[sequence] + token / c_.block_tokens)];
+    const int32_t page = of_.tables[n(of_.tables_at[sequence] + token / c_.block_tokens)];
     return HalfToFloat(
         latents_[n((int64_t{page} * c_.block_tokens + token % c_.block_tokens) * width_ + d)]);
   }
   void Row(size_t sequence, int32_t row, int32_t head, std::vector<float>& out) const {
     const float* q = &q_[n((int64_t{row} * c_.heads + head) * width_)];
-    const int32_t tokens = positions_[n(row)] + 1;
+    const int32_t tokens = of_.positions[n(row)] + 1;
     std::vector<double> weights;
     double total = 0;
     for (int32_t t = 0; t < tokens; ++t) {
@@ -182,10 +144,9 @@ class Scene {
 
   const Case c_;
   const int32_t width_;
-  int32_t rows_ = 0, pages_ = 0;
+  const test::PagedRows of_;
   std::vector<uint16_t> latents_;
   std::vector<float> q_;
-  std::vector<int32_t> tables_, tables_at_, first_rows_, positions_;
 };
 
 TEST_CASE("Attention over latents is a softmax over them, spread or walked", "[gpu][latent]") {

@@ -158,27 +158,14 @@ TEST_CASE("Products by warpgroups are the oracle's, in every batch the same",
   REQUIRE(std::equal(some.begin(), some.end(), all.begin()));
 }
 
-// Of the sectors read, the share that was needed: see matmul_gpu.h.
-double LeastCoalescing(DType type) {
-  switch (type) {
-    case DType::kQ4_0:
-    case DType::kQ4_K:
-    case DType::kQ8_0:
-    case DType::kQ6_K:
-      return 0.8;
-    default:
-      return 0.95;
-  }
-}
-
 TEST_CASE("Weights are read in whole sectors and without bank conflicts", "[gpu][matmul]") {
   for (const DType type : kTypes) {
     INFO(Name(type));
     Product product(type, 32, 4096, 1);
     (void)product.OnGpu(1);
-    test::RequireCost(LeastCoalescing(type));
+    test::RequireCost(0.95);
     Product many(type, 64, 4096, 32);
-    (void)many.Tiled(32, gpu::Numerics::kExact, LeastCoalescing(type));
+    (void)many.Tiled(32, gpu::Numerics::kExact, 0.95);
   }
 }
 

@@ -10,8 +10,8 @@ namespace {
 
 TEST_CASE("Made-up weights have about zero mean, the asked-for spread, and never repeat",
           "[gpu][random]") {
-  const DType type =
-      GENERATE(DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ8_0, DType::kQ4_K, DType::kQ6_K);
+  const DType type = GENERATE(DType::kBF16, DType::kF8E4M3, DType::kQ4_0, DType::kQ4_1,
+                              DType::kQ8_0, DType::kQ4_K, DType::kQ6_K);
   INFO(Name(type));
   REQUIRE(gpu::CanMakeUp(type));
   constexpr int64_t kElements = 64 * 256;

@@ -21,9 +21,10 @@ namespace weft::test {
 // Defined once per program: which device it is.
 std::unique_ptr<Device> MakeTestDevice();
 // Counts of the latest launch, where the device counts: requires that at least `coalesced` of the
-// sectors it touched were needed, and that no load of shared memory took more passes over the banks
-// than it must. Stores that stage copies are not looked at.
-void RequireCost(double coalesced);
+// sectors it touched were needed, and that no access to shared memory took more passes over the
+// banks than it must. kLoads: stores may, those of staged copies among them.
+enum class Conflictless { kAll, kLoads };
+void RequireCost(double coalesced, Conflictless conflictless = Conflictless::kAll);
 
 // A vector's copy on the device.
 template <typename T>
@@ -72,6 +73,7 @@ class Rig {
     Wait();
   }
   void* stream() const { return stream_.get(); }
+  Device& device() const { return *device_; }
 
  private:
   static void Require(const absl::Status& status) {
