@@ -4,8 +4,8 @@
 
 namespace weft::test {
 
-std::shared_ptr<OpDevice> MakeOpDevice(uint64_t) {
-  return GpuContext::Create(OpenCudaDevice(0).value()).value();
+std::shared_ptr<OpDevice> MakeOpDevice(uint64_t, gpu::Numerics numerics) {
+  return GpuContext::Create(OpenCudaDevice(0).value(), numerics).value();
 }
 
 }  // namespace weft::test

@@ -5,12 +5,13 @@
 
 namespace weft::test {
 
-std::shared_ptr<OpDevice> MakeOpDevice(uint64_t memory_bytes) {
+std::shared_ptr<OpDevice> MakeOpDevice(uint64_t memory_bytes, gpu::Numerics numerics) {
   // The kernels' own tests look for races and count; a whole model would take minutes with it.
   simt::LaunchOptions().races = false;
   simt::LaunchOptions().counts = false;
   return GpuContext::Create(std::make_unique<EmulatedDevice>(EmulatedDevice::Options{
-                                .memory_bytes = memory_bytes, .lazy = true}))
+                                .memory_bytes = memory_bytes, .lazy = true}),
+                            numerics)
       .value();
 }
 

@@ -67,5 +67,31 @@ TEST_CASE("Every family on the GPU's kernels computes what the oracle does",
   CHECK(SameBits(LogitsInChunks(*gpu, tokens, 13, 32), found));
 }
 
+// Of fast products: FP8 weights meet activations that are rounded to FP8 too, 2^-4 each and 32
+// times as coarse as bf16. Random networks of 64 columns average little of it out.
+constexpr double kFastGpuMeanKl = 0.002;
+constexpr double kFastFp8MeanKl = 0.1;
+
+TEST_CASE("The fast numerics stay near the oracle, on FP8 activations where the weights are FP8",
+          "[gpu][model][families][fast]") {
+  const std::string name = GENERATE("llama3", "fp8_block", "fp8_tensor");
+  CAPTURE(name);
+  const auto fast =
+      test::LoadModel(test::FamilyFolder(name), OnGpu(DType::kF16, gpu::Numerics::kFast));
+  const auto ref = test::LoadModel(test::FamilyFolder(name), test::Ref());
+  const auto vocab = static_cast<size_t>(ref->config().vocab);
+  std::vector<int32_t> tokens = test::AllTokens(test::Golden(name)["cases"].back());
+  tokens.resize(std::min(tokens.size(), kFamilyTokens));
+  const std::vector<float> expected = LogitsInChunks(*ref, tokens, tokens.size(), 64);
+  const std::vector<float> found = LogitsInChunks(*fast, tokens, tokens.size(), 64);
+  const bool fp8 = name.starts_with("fp8");
+  CHECK(test::MeanKl(expected, found, vocab) <= (fp8 ? kFastFp8MeanKl : kFastGpuMeanKl));
+  if (fp8) {
+    // Their activations were rounded: the exact numerics' bits are others.
+    const auto exact = test::LoadModel(test::FamilyFolder(name), OnGpu());
+    CHECK_FALSE(SameBits(LogitsInChunks(*exact, tokens, tokens.size(), 64), found));
+  }
+}
+
 }  // namespace
 }  // namespace weft
