@@ -214,12 +214,12 @@ struct SliceSource {
     constexpr int kRest = S::kChunks - 8;
     constexpr int kShare = kRest <= 4 ? 2 : 1;  // outputs of eight lanes
     static_assert(kOutputs % 8 == 0);
-#pragma unroll
+#pragma unroll 1  // unrolled, its addresses cost a block of a multiprocessor
     for (int i = thread; i < kOutputs * 8; i += kThreads) {
       const Piece piece = PieceOf(slice, i / 8, i % 8);
       CopyAsyncZeroFill<16>(to + piece.to, weights + piece.from, piece.bytes);
     }
-#pragma unroll
+#pragma unroll 1
     for (int i = thread; i < kOutputs * 8 / kShare; i += kThreads) {
       const int output = kShare == 1 ? i / 8 : i / 32 * 8 + i / 8 % 4 + i % 8 / 4 * 4;
       const int chunk = 8 + i % (8 / kShare);
