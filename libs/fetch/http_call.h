@@ -22,8 +22,9 @@ struct HttpCallOptions {
   // PEM texts. Without `ca` the system's authorities; certificate and key are the client's own.
   std::string ca = {}, certificate = {}, key = {};
   bool verify = true;  // the server's certificate
-  std::chrono::seconds connect{10};
-  std::chrono::seconds total{30};
+  std::chrono::milliseconds connect{10'000};
+  std::chrono::milliseconds total{30'000};
+  std::string user_agent = "weftctl";
   size_t body_limit = 16u << 20;
   const std::atomic<bool>* cancel = nullptr;  // CANCELLED once it is true
 };
