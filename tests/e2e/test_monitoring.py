@@ -78,7 +78,8 @@ CASES = {
          f'weft_scheduler_workers{{{POD}}}': ("2x40", "2x40")},
         4, 7, {"namespace": "mesh"}, "17 requests wait for workers"),
     "KeysAreGuessed": (
-        {'weft_auth_failures_total{job="weft",namespace="mesh",pod="a",reason="bad_key"}': ("0+40x30", "0+40x30"),
+        {'weft_auth_failures_total{job="weft",namespace="mesh",pod="a",reason="bad_key"}': ("0+20x30", "0+20x30"),
+         'weft_auth_failures_total{job="weft",namespace="mesh",pod="a",reason="bad_password"}': ("0+20x30", "0+20x30"),
          'weft_auth_failures_total{job="weft",namespace="mesh",pod="a",reason="throttled"}': ("0+0x30", "0+50x30"),
          'weft_auth_failures_total{job="weft",namespace="mesh",pod="a",reason="no_key"}': ("0+900x30", "0+900x30")},
         3, 15, {"namespace": "mesh"}, "90 requests a minute have credentials that are not good"),
