@@ -32,7 +32,8 @@ struct Charge {
   uint64_t limit = 0;                        // 0 refuses everything
   uint64_t burst = 0;                        // rate: 0 = the limit
   std::chrono::milliseconds window{60'000};  // rate; quota: what is left of the period
-  uint64_t cost = 1;                         // units; a concurrent request is always one
+  uint64_t warn_at = 0;  // quota: from how many units on its party is told; 0: as the caller has it
+  uint64_t cost = 1;     // units; a concurrent request is always one
 };
 
 // One limit after the request, or as it stands when the request was refused.

@@ -13,6 +13,8 @@ std::string_view Name(Topic topic) {
       return "identity";
     case Topic::kSettings:
       return "settings";
+    case Topic::kQuotas:
+      return "quotas";
   }
   return "";
 }

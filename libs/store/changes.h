@@ -15,6 +15,7 @@ enum class Topic : uint8_t {
   kKeys,
   kIdentity,  // users, roles, bindings, tenants
   kSettings,
+  kQuotas,
 };
 
 // In the transaction that makes the change.

@@ -162,6 +162,7 @@ absl::Status Explained(const ResourceType& type, absl::Status status) {
 
 absl::Status NoteChanges(Session& session, const ResourceType& type) {
   if (type.name == "settings") return NoteChange(session, Topic::kSettings);
+  if (type.name == "quotas") return NoteChange(session, Topic::kQuotas);
   WEFT_RETURN_IF_ERROR(NoteChange(session, Topic::kIdentity));
   return NoteChange(session, Topic::kKeys);  // caches of keys hold what roles and tenants give
 }

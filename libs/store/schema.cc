@@ -60,10 +60,20 @@ ALTER TABLE api_keys ADD COLUMN max_priority TEXT NOT NULL DEFAULT ''
   CHECK (max_priority IN ('', 'low', 'normal', 'high'));
 )sql"};
 
+// Quotas that gateways look for changes of, and work that one of them does at a time.
+constexpr Migration kUpkeep = {.sqlite = R"sql(
+INSERT INTO store_changes VALUES ('quotas', 0);
+CREATE TABLE upkeep (task TEXT PRIMARY KEY, next_at_us INTEGER NOT NULL) STRICT;
+)sql",
+                               .postgres = R"sql(
+INSERT INTO store_changes VALUES ('quotas', 0);
+CREATE TABLE upkeep (task TEXT PRIMARY KEY, next_at_us BIGINT NOT NULL);
+)sql"};
+
 }  // namespace
 
 std::span<const Migration> Schema() {
-  static const std::array<Migration, 3> kSteps = {kKeys, kPriority, TenancyStep()};
+  static const std::array<Migration, 4> kSteps = {kKeys, kPriority, TenancyStep(), kUpkeep};
   return kSteps;
 }
 

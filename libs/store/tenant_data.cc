@@ -299,6 +299,7 @@ absl::StatusOr<Erased> EraseData(Session& session, const DataOwner& owner, Audit
   }
   WEFT_RETURN_IF_ERROR(NoteChange(session, Topic::kIdentity));
   WEFT_RETURN_IF_ERROR(NoteChange(session, Topic::kKeys));
+  WEFT_RETURN_IF_ERROR(NoteChange(session, Topic::kQuotas));
   return erased;
 }
 

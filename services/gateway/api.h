@@ -36,7 +36,8 @@ struct ApiDeps {
   ActiveRequests* active = nullptr;
   TrafficGuard* traffic = nullptr;
   AnswerCache* cache = nullptr;
-  ThreadPool* blocking = nullptr;  // for what writes to the disk
+  ThreadPool* blocking = nullptr;  // for what waits for the database
+  ThreadPool* bulk = nullptr;      // and for a long time (admin_call.h)
   std::function<std::string()> metrics_text;
   std::function<bool(std::string* why)> ready;
   std::string version;

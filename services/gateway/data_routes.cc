@@ -2,9 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "libs/base/error_info.h"
 #include "libs/base/status.h"
-#include "libs/json/strict_json.h"
+#include "services/gateway/admin_call.h"
 #include "services/gateway/param_reader.h"
 
 namespace weft::gateway {
@@ -17,22 +16,15 @@ using nlohmann::ordered_json;
 
 constexpr size_t kMaxExportBytes = size_t{256} << 20;  // of one answer, in memory
 
-// The database is waited for: not on an I/O thread.
-void Blocking(const DepsPtr& deps, const Call& call, std::function<void()> work) {
-  if (deps->blocking->TrySubmit(std::move(work))) return;
-  call.Fail(WithRetryAfter(ResourceExhausted("Too many administrative requests."),
-                           std::chrono::seconds(1)));
-}
-
 // The owner that a path names: a tenant, or a user of `?tenant=`.
 store::DataOwner OwnerOf(const Call& call, bool user) {
   const std::string id(call.request().Param("id"));
   if (!user) return {id};
-  return {call.request().QueryParam("tenant").value_or(""), id};
+  return {Query(call, "tenant"), id};
 }
 
 void Export(const DepsPtr& deps, const Call& call, bool user) {
-  Blocking(deps, call, [deps, call, user] {
+  Blocking(*deps, call, Work::kLong, [deps, call, user] {
     http::Response response;
     const absl::Status status = deps->data->Export(
         call.actor(), OwnerOf(call, user), [&](std::string_view line) -> absl::Status {
@@ -51,45 +43,36 @@ void Export(const DepsPtr& deps, const Call& call, bool user) {
 }
 
 void Erase(const DepsPtr& deps, const Call& call, bool user) {
-  Blocking(deps, call, [deps, call, user] {
+  Blocking(*deps, call, Work::kLong, [deps, call, user] {
     const auto erased = deps->data->Erase(call.actor(), OwnerOf(call, user));
     if (!erased.ok()) return call.Fail(erased.status());
-    const ordered_json out = {
-        {"object", "erasure"}, {"rows", erased->rows}, {"audit_rows", erased->audit_rows}};
-    call.SendJson(200, out.dump());
+    Answer(call, 200,
+           ordered_json{
+               {"object", "erasure"}, {"rows", erased->rows}, {"audit_rows", erased->audit_rows}});
   });
 }
 
 void RotateKeys(const DepsPtr& deps, const Call& call) {
-  const bool data_keys = call.request().QueryParam("data_keys").value_or("") == "true";
-  Blocking(deps, call, [deps, call, data_keys] {
-    const auto done = deps->data->RotateKeys(
-        call.actor(), call.request().QueryParam("tenant").value_or(""), data_keys);
+  Blocking(*deps, call, Work::kLong, [deps, call] {
+    const auto done = deps->data->RotateKeys(call.actor(), Query(call, "tenant"),
+                                             Query(call, "data_keys") == "true");
     if (!done.ok()) return call.Fail(done.status());
-    const ordered_json out = {
-        {"object", "rotation"}, {"data_keys", done->data_keys}, {"texts", done->texts}};
-    call.SendJson(200, out.dump());
+    Answer(call, 200,
+           ordered_json{
+               {"object", "rotation"}, {"data_keys", done->data_keys}, {"texts", done->texts}});
   });
 }
 
-void Prune(const DepsPtr& deps, const Call& call) {
-  auto body = ParseStrictJson(call.request().body);
-  if (!body.ok()) return call.Fail(body.status());
-  if (!body->is_object()) {
-    return call.Fail(InvalidArgument("The request body must be a JSON object."));
-  }
-  ParamReader r(*body, "");
+absl::StatusOr<ordered_json> Prune(DataAdmin& data, const Call& call, const json& body) {
+  if (!body.is_object()) return InvalidArgument("The request body must be a JSON object.");
+  ParamReader r(body, "");
   const int64_t usage = r.Integer("usage_days", 0, 0, 36'500);
   const int64_t audit = r.Integer("audit_days", 0, 0, 36'500);
-  if (const absl::Status status = r.Finish(); !status.ok()) return call.Fail(status);
-  Blocking(deps, call, [deps, call, usage, audit] {
-    const auto pruned = deps->data->Prune(
-        call.actor(), call.request().QueryParam("tenant").value_or(""), usage, audit);
-    if (!pruned.ok()) return call.Fail(pruned.status());
-    const ordered_json out = {
-        {"object", "pruning"}, {"usage_rows", pruned->usage}, {"audit_rows", pruned->audit}};
-    call.SendJson(200, out.dump());
-  });
+  WEFT_RETURN_IF_ERROR(r.Finish());
+  WEFT_ASSIGN_OR_RETURN(const DataAdmin::Pruned pruned,
+                        data.Prune(call.actor(), Query(call, "tenant"), usage, audit));
+  return ordered_json{
+      {"object", "pruning"}, {"usage_rows", pruned.usage}, {"audit_rows", pruned.audit}};
 }
 
 }  // namespace
@@ -152,7 +135,11 @@ absl::Status AddDataRoutes(const DepsPtr& deps, EndpointTable& table) {
                      .request = "PruneRequest",
                      .response = "Pruning",
                      .query = {"tenant"}},
-                    [deps](const Call& call) { Prune(deps, call); }});
+                    [deps](const Call& call) {
+                      WithBody(*deps, call, Work::kLong, 200, [deps, call](const json& body) {
+                        return Prune(*deps->data, call, body);
+                      });
+                    }});
 }
 
 void AddDataSchemas(ordered_json& schemas) {

@@ -11,6 +11,7 @@
 #include "libs/rpc/status.h"
 #include "libs/rpc/tls.h"
 #include "libs/telemetry/semantic.h"
+#include "services/gateway/admin_call.h"
 #include "services/gateway/api_error.h"
 #include "services/gateway/data_routes.h"
 #include "services/gateway/grpc_guards.h"
@@ -473,41 +474,46 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
   grpc::ServerUnaryReactor* VerifyAudit(grpc::CallbackServerContext* context,
                                         const v1::VerifyAuditRequest* request,
                                         v1::VerifyAuditResponse* response) override {
-    return Handled(context, "VerifyAudit", request, response, deps_->resources);
+    return Handled(context, "VerifyAudit", request, response, deps_->resources, Work::kLong);
   }
 
   grpc::ServerUnaryReactor* ExportData(grpc::CallbackServerContext* context,
                                        const v1::ExportDataRequest* request,
                                        v1::ExportDataResponse* response) override {
-    return Handled(context, "ExportData", request, response, deps_->data);
+    return Handled(context, "ExportData", request, response, deps_->data, Work::kLong);
   }
   grpc::ServerUnaryReactor* EraseData(grpc::CallbackServerContext* context,
                                       const v1::EraseDataRequest* request,
                                       v1::EraseDataResponse* response) override {
-    return Handled(context, "EraseData", request, response, deps_->data);
+    return Handled(context, "EraseData", request, response, deps_->data, Work::kLong);
   }
   grpc::ServerUnaryReactor* PruneData(grpc::CallbackServerContext* context,
                                       const v1::PruneDataRequest* request,
                                       v1::PruneDataResponse* response) override {
-    return Handled(context, "PruneData", request, response, deps_->data);
+    return Handled(context, "PruneData", request, response, deps_->data, Work::kLong);
   }
   grpc::ServerUnaryReactor* RotateKeys(grpc::CallbackServerContext* context,
                                        const v1::RotateKeysRequest* request,
                                        v1::RotateKeysResponse* response) override {
-    return Handled(context, "RotateKeys", request, response, deps_->data);
+    return Handled(context, "RotateKeys", request, response, deps_->data, Work::kLong);
   }
 
  private:
   template <typename Request, typename Response, typename Part>
   grpc::ServerUnaryReactor* Handled(grpc::CallbackServerContext* context, std::string_view method,
-                                    const Request* request, Response* response, Part* part) {
-    return Run(context, method, [request, response, part](const Actor& actor) {
-      return Handle(*part, actor, *request, *response);
-    });
+                                    const Request* request, Response* response, Part* part,
+                                    Work kind = Work::kShort) {
+    return Run(
+        context, method,
+        [request, response, part](const Actor& actor) {
+          return Handle(*part, actor, *request, *response);
+        },
+        kind);
   }
   // The store blocks: not on gRPC's threads.
   grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context, std::string_view method,
-                                std::function<absl::Status(const Actor&)> work) {
+                                std::function<absl::Status(const Actor&)> work,
+                                Work kind = Work::kShort) {
     auto* reactor = context->DefaultReactor();
     Entry entry =
         Enter(*context, *deps_, admission_, "weft.v1.AdminService/" + std::string(method));
@@ -515,15 +521,11 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
       reactor->Finish(Outward(*context, entry.status));
       return reactor;
     }
-    const bool queued = deps_->blocking->TrySubmit(
-        [context, reactor, work = std::move(work), actor = entry.actor()] {
+    const bool queued =
+        Submit(*deps_, kind, [context, reactor, work = std::move(work), actor = entry.actor()] {
           reactor->Finish(Outward(*context, work(actor)));
         });
-    if (!queued) {
-      reactor->Finish(
-          Outward(*context, WithRetryAfter(ResourceExhausted("Too many administrative requests."),
-                                           std::chrono::seconds(1))));
-    }
+    if (!queued) reactor->Finish(Outward(*context, TooManyAdministrativeRequests()));
     return reactor;
   }
 
@@ -547,18 +549,14 @@ class GrpcServices::Cache final : public v1::CacheService::CallbackService {
       return reactor;
     }
     // Redis is asked, page by page: not on gRPC's threads.
-    const bool queued =
-        deps_->blocking->TrySubmit([context, reactor, response, deps = deps_,
-                                    pattern = std::move(pattern), actor = entry.actor()] {
-          const auto gone = Invalidate(*deps, actor, pattern);
-          if (gone.ok()) response->set_invalidated(*gone);
-          reactor->Finish(Outward(*context, gone.status()));
-        });
-    if (!queued) {
-      reactor->Finish(
-          Outward(*context, WithRetryAfter(ResourceExhausted("Too many administrative requests."),
-                                           std::chrono::seconds(1))));
-    }
+    const bool queued = Submit(*deps_, Work::kShort,
+                               [context, reactor, response, deps = deps_,
+                                pattern = std::move(pattern), actor = entry.actor()] {
+                                 const auto gone = Invalidate(*deps, actor, pattern);
+                                 if (gone.ok()) response->set_invalidated(*gone);
+                                 reactor->Finish(Outward(*context, gone.status()));
+                               });
+    if (!queued) reactor->Finish(Outward(*context, TooManyAdministrativeRequests()));
     return reactor;
   }
 
@@ -570,6 +568,7 @@ class GrpcServices::Cache final : public v1::CacheService::CallbackService {
     if (entry.status.ok() && deps_->cache->store() != nullptr) {
       const cache::ResponseCache::Stats stats = deps_->cache->store()->stats();
       const AnswerCache::Counts counts = deps_->cache->counts();
+      response->set_enabled(true);
       response->set_entries(stats.entries);
       response->set_bytes(stats.bytes);
       response->set_evictions(stats.evictions);

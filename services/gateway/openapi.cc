@@ -3,7 +3,7 @@
 #include "services/gateway/data_routes.h"
 #include "services/gateway/endpoint.h"
 #include "services/gateway/openapi_schemas.h"
-#include "services/gateway/resource_routes.h"
+#include "services/gateway/resource_schemas.h"
 
 namespace weft::gateway {
 namespace {

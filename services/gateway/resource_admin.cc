@@ -52,6 +52,13 @@ std::string Members(const json& body) {
   return json{{"fields", names}}.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+// What a tenant may use in all is not its own to say.
+absl::Status CheckQuotaOf(const Actor& actor, const json& subject_kind) {
+  if (subject_kind != "tenant" || Crosses(actor)) return absl::OkStatus();
+  return WithField(PermissionDenied("Quotas of a whole tenant are set by the operators."),
+                   "subject_kind");
+}
+
 ordered_json ListOf(std::vector<ordered_json> data, bool more) {
   ordered_json out;
   out["object"] = "list";
@@ -124,6 +131,8 @@ absl::Status ResourceAdmin::MayGive(const Actor& actor, const ResourceType& type
           PermissionDenied("A tenant's {} is set by the operators.", name.substr(0, 64)), name);
     }
     return absl::OkStatus();
+  } else if (type.name == "quotas" && body.is_object()) {
+    return CheckQuotaOf(actor, body.value("subject_kind", json()));
   }
   if (given.permissions.IsSubsetOf(actor.principal->permissions)) return absl::OkStatus();
   return WithField(
@@ -132,6 +141,17 @@ absl::Status ResourceAdmin::MayGive(const Actor& actor, const ResourceType& type
           fmt::join(identity::PermissionNames(given.permissions - actor.principal->permissions),
                     ", ")),
       field);
+}
+
+absl::Status ResourceAdmin::MayTouch(const Actor& actor, const ResourceType& type,
+                                     std::string_view tenant, std::string_view id) const {
+  if (type.name != "quotas" || Crosses(actor)) return absl::OkStatus();
+  absl::StatusOr<ordered_json> found;
+  WEFT_RETURN_IF_ERROR(database_->Read(Scope::Tenant(tenant), [&](Session& session) {
+    found = store::GetResource(session, type, tenant, id);
+    return found.status();
+  }));
+  return CheckQuotaOf(actor, (*found)["subject_kind"]);
 }
 
 absl::Status ResourceAdmin::TakePassword(const ResourceType& type, json& body, json& server) const {
@@ -254,6 +274,7 @@ absl::StatusOr<ordered_json> ResourceAdmin::Update(const Actor& actor, const Res
   auto whose = TenantOf(actor, type, tenant, id);
   absl::Status allowed = whose.status();
   if (allowed.ok()) allowed = MayGive(actor, type, *whose, patch);
+  if (allowed.ok()) allowed = MayTouch(actor, type, *whose, id);
   if (!allowed.ok()) {
     return Refused(actor, fmt::format("{}:update", type.name), type.singular, id, allowed);
   }
@@ -279,8 +300,10 @@ absl::StatusOr<ordered_json> ResourceAdmin::Update(const Actor& actor, const Res
 absl::Status ResourceAdmin::Remove(const Actor& actor, const ResourceType& type,
                                    std::string_view tenant, std::string_view id) {
   auto whose = TenantOf(actor, type, tenant, id);
-  if (!whose.ok()) {
-    return Refused(actor, fmt::format("{}:delete", type.name), type.singular, id, whose.status());
+  absl::Status allowed = whose.status();
+  if (allowed.ok()) allowed = MayTouch(actor, type, *whose, id);
+  if (!allowed.ok()) {
+    return Refused(actor, fmt::format("{}:delete", type.name), type.singular, id, allowed);
   }
   return Write(
       actor, type, *whose, "delete", std::string(id), "", [&](Session& session, std::string&) {

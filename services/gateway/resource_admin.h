@@ -26,7 +26,7 @@ identity::Permission ResourcePermission(const store::ResourceType& type, bool wr
 // Thread safe. The parts outlive it. Errors are fit for clients (StoreTrouble).
 //
 // `tenant`: whose; empty is one's own. Others' need tenants:cross (PERMISSION_DENIED), and so does
-// everything about tenants but their display_name and settings.
+// everything about tenants but their display_name and settings, and quotas of a whole tenant.
 class ResourceAdmin {
  public:
   // What is kept of a password, or INVALID_ARGUMENT for one that is not good. Without it users get
@@ -74,6 +74,9 @@ class ResourceAdmin {
                                        std::string_view tenant, std::string_view id) const;
   absl::Status MayGive(const Actor& actor, const store::ResourceType& type, std::string_view tenant,
                        const nlohmann::json& body) const;
+  // Whether this very record may be changed or removed.
+  absl::Status MayTouch(const Actor& actor, const store::ResourceType& type,
+                        std::string_view tenant, std::string_view id) const;
   absl::Status Write(const Actor& actor, const store::ResourceType& type, std::string_view tenant,
                      std::string_view verb, std::string id, std::string details, const Act& act);
   // Moves "password" of a user's body into the fields that only the server sets.

@@ -4,7 +4,6 @@
 #include <absl/status/status.h>
 
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 
 #include "services/gateway/api.h"
 
@@ -13,8 +12,5 @@ namespace weft::gateway {
 // A list, a creation, a look, a change and a removal for every type of libs/store/resource.h.
 absl::Status AddResourceRoutes(const std::shared_ptr<const ApiDeps>& deps, EndpointTable& table);
 absl::Status AddAuditRoutes(const std::shared_ptr<const ApiDeps>& deps, EndpointTable& table);
-
-// The schemas of these routes, by name: "Project", "ProjectList", "CreateProject", "UpdateProject".
-void AddResourceSchemas(nlohmann::ordered_json& schemas);
 
 }  // namespace weft::gateway

@@ -76,9 +76,11 @@ class Server final : public GatewayServer {
     WEFT_ASSIGN_OR_RETURN(scan_.policy, config_.ScanPolicy());
     WEFT_ASSIGN_OR_RETURN(database_, OpenDatabase(config_.database, config_.store));
     usage_store_ = std::make_shared<DatabaseUsageStore>(database_);
-    WEFT_ASSIGN_OR_RETURN(traffic_,
-                          Traffic::Make(config_.traffic, telemetry_.metrics(), usage_store_,
-                                        JournalFolder(config_.traffic.usage, config_.database)));
+    WEFT_ASSIGN_OR_RETURN(quotas_, StoredQuotas::Start(database_));
+    WEFT_ASSIGN_OR_RETURN(
+        traffic_,
+        Traffic::Make(config_.traffic, telemetry_.metrics(), usage_store_,
+                      JournalFolder(config_.traffic.usage, config_.database), quotas_.get()));
     WEFT_RETURN_IF_ERROR(InitIdentity());
     guard_ = std::make_unique<AuthGuard>(config_.failed_auth);
     admission_ =
@@ -131,6 +133,7 @@ class Server final : public GatewayServer {
                                                       traffic_->redis(), telemetry_.metrics()));
     deps->cache = cache_.get();
     deps->blocking = &blocking_;
+    deps->bulk = &bulk_;
     deps->metrics_text = [this] { return telemetry_.metrics().Expose(); };
     deps->ready = [this](std::string* why) { return ready(why); };
     deps->version = config::Version();
@@ -346,9 +349,11 @@ class Server final : public GatewayServer {
   ScanSettings scan_;
   std::vector<int> watches_;
   ActiveRequests active_;
-  ThreadPool blocking_{"gateway-store", 1, 256};
+  ThreadPool blocking_{"gateway-store", 4, 256};
+  ThreadPool bulk_{"gateway-bulk", 2, 16};
   std::shared_ptr<store::Database> database_;
   std::shared_ptr<DatabaseUsageStore> usage_store_;
+  std::unique_ptr<StoredQuotas> quotas_;
   std::unique_ptr<Traffic> traffic_;  // before what holds generations: they settle with it
   Identity identity_;
   std::unique_ptr<identity::AuditSink> audit_;

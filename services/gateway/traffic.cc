@@ -80,11 +80,13 @@ void Bind(config::Binder& b, TrafficConfig& c) {
 absl::StatusOr<std::unique_ptr<Traffic>> Traffic::Make(const TrafficConfig& config,
                                                        telemetry::Registry& registry,
                                                        std::shared_ptr<UsageStore> store,
-                                                       const std::string& journal) {
+                                                       const std::string& journal,
+                                                       const StoredQuotas* quotas) {
   std::unique_ptr<Traffic> out(new Traffic(registry));
   TrafficOptions options;
   options.limits = config.limits;
   options.pricing = usage::Pricing(config.usage.prices);
+  options.quotas = quotas;
   if (!journal.empty()) {
     WEFT_ASSIGN_OR_RETURN(out->spool_, OpenSpool(journal, options.pricing, store, out->metrics_));
     out->watches_.push_back(registry.WatchGauge(
@@ -96,7 +98,7 @@ absl::StatusOr<std::unique_ptr<Traffic>> Traffic::Make(const TrafficConfig& conf
   }
   // What is still in the journal is not in the sum: a moment at the start.
   const limits::QuotaSeed seed = [store](const limits::Charge& charge) {
-    return store->UsedThisMonth(charge);
+    return store->UsedSoFar(charge);
   };
   auto limiter = limits::NewLocalLimiter(seed);
   bool shared = false;

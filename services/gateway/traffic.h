@@ -27,19 +27,20 @@ void Bind(config::Binder& binder, TrafficConfig& config);
 // What the store of usage offers. Thread safe; blocks.
 class UsageStore : public usage::UsageSink {
  public:
-  // What a quota's party has used since the month began: tokens, or cost in micro-units. The
-  // charge's key says whose and which ("t:acme:tok:2026-11", traffic_guard.cc).
-  virtual absl::StatusOr<uint64_t> UsedThisMonth(const limits::Charge& charge) = 0;
+  // What a quota's party has used since the day or the month began: requests, tokens, or cost in
+  // micro-units. The charge's key says whose and which (quota_book.h).
+  virtual absl::StatusOr<uint64_t> UsedSoFar(const limits::Charge& charge) = 0;
 };
 
 class Traffic {
  public:
-  // `journal` is the folder of usage on its way to the store; empty: it is not recorded. `registry`
-  // outlives it.
+  // `journal` is the folder of usage on its way to the store; empty: it is not recorded. `quotas`
+  // (nullptr: none beside the configuration's) and `registry` outlive it.
   static absl::StatusOr<std::unique_ptr<Traffic>> Make(const TrafficConfig& config,
                                                        telemetry::Registry& registry,
                                                        std::shared_ptr<UsageStore> store,
-                                                       const std::string& journal);
+                                                       const std::string& journal,
+                                                       const StoredQuotas* quotas = nullptr);
   ~Traffic();
 
   TrafficGuard& guard() { return *guard_; }

@@ -25,8 +25,6 @@ const telemetry::Logger kLog("gateway.limits");
 constexpr std::chrono::seconds kRenewInterval{5};
 constexpr milliseconds kGather{5};  // of settlements, while there are some
 constexpr size_t kMaxWarned = 10'000;
-// "tenant-tokens-month" and its like name quotas: what their refusal says differs.
-constexpr std::string_view kMonth = "-month";
 
 // The limit of an override, of everybody, or none.
 template <typename T>
@@ -55,8 +53,10 @@ absl::Status Refusal(const Charge& charge, const Standing& standing) {
   }
   if (quota) {
     return WithErrorCode(
-        WithRetryAfter(ResourceExhausted("The quota of this month is used up ({}).", charge.policy),
-                       standing.retry_after),
+        WithRetryAfter(
+            ResourceExhausted("The quota of this {} is used up ({}).",
+                              charge.policy.ends_with("-day") ? "day" : "month", charge.policy),
+            standing.retry_after),
         "insufficient_quota");
   }
   // The text of a key's own rate is fixed by requirement 000.
@@ -72,8 +72,7 @@ TrafficMetrics::TrafficMetrics(telemetry::Registry& r)
     : refused(r.CounterWith("weft_limit_refusals_total",
                             "Requests refused, by the limit that did it", {"policy"})),
       soft_quota(r.CounterWith("weft_quota_soft_total",
-                               "Requests made beyond the soft threshold of a monthly quota",
-                               {"policy"})),
+                               "Requests made beyond the soft threshold of a quota", {"policy"})),
       away(r.CounterWith("weft_limits_redis_away_total",
                          "Limits that Redis could not count: local (counted here), refuse, or "
                          "settle (an estimate that stands until Redis is back)",
@@ -102,16 +101,6 @@ uint64_t EstimatePromptTokens(const GenerationRequest& request) {
     total += (bytes + 3) / 4 + static_cast<uint64_t>(input.tokens().ids_size());
   }
   return total;
-}
-
-Month MonthOf(WallTime now) {
-  using namespace std::chrono;
-  const auto today = floor<days>(now);
-  const year_month_day date(today);
-  const sys_days next = (date.year() / date.month() + months(1)) / 1;
-  return {fmt::format("{:04}-{:02}", static_cast<int>(date.year()),
-                      static_cast<unsigned>(date.month())),
-          duration_cast<milliseconds>(next - now)};
 }
 
 // What a request has to say when it ends.
@@ -205,7 +194,7 @@ const LimitOverride* TrafficGuard::OverrideOf(LimitScope scope, std::string_view
 
 std::vector<Charge> TrafficGuard::ChargesOf(const Party& party, const Needs& needs) const {
   std::vector<Charge> out;
-  std::optional<Month> month;
+  std::optional<Period> month;
   const auto add = [&](LimitScope scope, std::string_view name, std::string id) {
     ScopeLimits l = options_.limits.scopes[static_cast<size_t>(scope)];
     if (scope == LimitScope::kKey && l.requests_per_minute == 0) {
@@ -259,6 +248,16 @@ std::vector<Charge> TrafficGuard::ChargesOf(const Party& party, const Needs& nee
   const std::string address = limits::AddressKey(party.address);
   add(LimitScope::kAddress, address, "a:" + address);
   add(LimitScope::kGlobal, "", "g");
+  if (needs.generation && options_.quotas != nullptr) {
+    options_.quotas->book()->AddCharges({.tenant = who.tenant,
+                                         .project = who.project,
+                                         .user = needs.user,
+                                         .key_id = who.key_id,
+                                         .model = needs.model,
+                                         .tokens = needs.tokens,
+                                         .cost_micros = needs.cost_micros},
+                                        clock_.Wall(), out);
+  }
   return out;
 }
 
@@ -290,14 +289,18 @@ void TrafficGuard::AddHeaders(const std::vector<Charge>& charges, const limits::
     const Charge& charge = charges[i];
     if (charge.kind != Kind::kQuota || charge.limit == 0) continue;
     const uint64_t used = charge.limit - std::min(charge.limit, verdict.standings[i].remaining);
-    const double part = static_cast<double>(used) / static_cast<double>(charge.limit);
-    if (part < options_.limits.soft_quota) continue;
+    const double limit = static_cast<double>(charge.limit);
+    const double warn_at = charge.warn_at > 0 ? static_cast<double>(charge.warn_at)
+                                              : limit * options_.limits.soft_quota;
+    if (static_cast<double>(used) < warn_at) continue;
+    const double part =
+        static_cast<double>(used) / (charge.limit == kNoHardLimit ? warn_at : limit);
     if (!beyond.empty()) beyond += ", ";
     beyond += fmt::format("\"{}\";used={}%", charge.policy, std::lround(part * 100));
     metrics_.soft_quota.With({charge.policy}).Increment();
     std::lock_guard lock(mutex_);
     if (warned_.size() < kMaxWarned && warned_.insert(charge.key).second) {
-      kLog.Warning("a monthly quota is beyond its soft threshold",
+      kLog.Warning("a quota is beyond its soft threshold",
                    {{"quota", charge.key}, {"used", used}, {"limit", charge.limit}});
     }
   }

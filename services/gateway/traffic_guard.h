@@ -23,6 +23,7 @@
 #include "services/gateway/account.h"
 #include "services/gateway/generation_request.h"
 #include "services/gateway/limits_config.h"
+#include "services/gateway/stored_quotas.h"
 
 namespace weft::gateway {
 
@@ -41,6 +42,7 @@ struct TrafficMetrics {
 struct TrafficOptions {
   LimitsConfig limits;
   usage::Pricing pricing;
+  const StoredQuotas* quotas = nullptr;  // besides the configuration's; nullptr: none
 };
 
 // Thread safe. What is handed in outlives it.
@@ -114,12 +116,5 @@ class TrafficGuard {
 
 // Of text that no tokenizer has seen: a token for every four bytes, and a few for each message.
 uint64_t EstimatePromptTokens(const GenerationRequest& request);
-
-// "2026-11" and what is left of that month.
-struct Month {
-  std::string name;
-  std::chrono::milliseconds left{0};
-};
-Month MonthOf(WallTime now);
 
 }  // namespace weft::gateway

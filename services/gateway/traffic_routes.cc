@@ -7,6 +7,7 @@
 #include "libs/base/status.h"
 #include "libs/json/strict_json.h"
 #include "libs/telemetry/log.h"
+#include "services/gateway/admin_call.h"
 #include "services/gateway/admission.h"
 #include "services/gateway/api_error.h"
 #include "services/gateway/param_reader.h"
@@ -19,16 +20,6 @@ using nlohmann::ordered_json;
 using DepsPtr = std::shared_ptr<const ApiDeps>;
 
 const telemetry::Logger kLog("gateway.cache");
-
-std::string Dump(const ordered_json& body) {
-  return body.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
-void Blocking(const DepsPtr& deps, const Call& call, std::function<void()> work) {
-  if (deps->blocking->TrySubmit(std::move(work))) return;
-  call.Fail(WithRetryAfter(ResourceExhausted("Too many administrative requests."),
-                           std::chrono::seconds(1)));
-}
 
 void SendCacheStats(const DepsPtr& deps, const Call& call) {
   ordered_json out;
@@ -64,7 +55,7 @@ absl::StatusOr<cache::KeyPattern> ParsePattern(const Call& call) {
 void InvalidateCache(const DepsPtr& deps, const Call& call) {
   auto pattern = ParsePattern(call);
   if (!pattern.ok()) return call.Fail(pattern.status());
-  Blocking(deps, call, [deps, call, pattern = std::move(*pattern)] {
+  Blocking(*deps, call, Work::kShort, [deps, call, pattern = std::move(*pattern)] {
     const auto gone = Invalidate(*deps, call.actor(), pattern);
     if (!gone.ok()) return call.Fail(gone.status());
     call.SendJson(200, Dump({{"object", "cache.invalidation"}, {"invalidated", *gone}}));

@@ -20,7 +20,7 @@ class DatabaseUsageStore final : public UsageStore {
       : database_(std::move(database)) {}
 
   absl::Status Write(std::span<const usage::UsageRow> rows) override;
-  absl::StatusOr<uint64_t> UsedThisMonth(const limits::Charge& charge) override;
+  absl::StatusOr<uint64_t> UsedSoFar(const limits::Charge& charge) override;
 
  private:
   const std::shared_ptr<store::Database> database_;

@@ -40,8 +40,10 @@ absl::StatusOr<AdminConnection> ConnectAdmin(const AdminFlags& flags) {
   }
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);  // exports
-  admin.stub = v1::AdminService::NewStub(
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+  const auto channel =
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  admin.stub = v1::AdminService::NewStub(channel);
+  admin.cache = v1::CacheService::NewStub(channel);
   return admin;
 }
 

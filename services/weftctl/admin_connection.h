@@ -1,4 +1,4 @@
-// A connection to the gateway's AdminService with an administrator's key.
+// A connection to the gateway's AdminService and CacheService with an administrator's key.
 #pragma once
 
 #include <absl/status/status.h>
@@ -9,6 +9,7 @@
 #include <string>
 
 #include "weft/v1/admin.grpc.pb.h"
+#include "weft/v1/cache.grpc.pb.h"
 
 namespace CLI {
 class App;
@@ -26,6 +27,7 @@ void AddAdminFlags(CLI::App* command, AdminFlags& flags);
 
 struct AdminConnection {
   std::unique_ptr<v1::AdminService::Stub> stub;
+  std::unique_ptr<v1::CacheService::Stub> cache;
   std::string key;
 
   // The key, and 30 s for the call.

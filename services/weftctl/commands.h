@@ -34,6 +34,7 @@ void AddKeysCommands(CLI::App& app, Commands& commands);  // keys create | gener
 void AddResourceCommands(CLI::App& app, Commands& commands);
 // In the groups of AddResourceCommands: tenant|user export | erase; encryption rotate; prune
 void AddDataCommands(CLI::App& app, Commands& commands);
+void AddCacheCommands(CLI::App& app, Commands& commands);  // cache stats | invalidate
 void AddAuditCommands(CLI::App& app, Commands& commands);  // audit list | export | verify; usage
 
 // The folder of this program: where the services' binaries are too.

@@ -42,6 +42,7 @@ int main(int argc, char** argv) {
   weft::ctl::AddResourceCommands(app, commands);
   weft::ctl::AddDataCommands(app, commands);
   weft::ctl::AddAuditCommands(app, commands);
+  weft::ctl::AddCacheCommands(app, commands);
 #endif
   auto* version = app.add_subcommand("version", "print the version");
   commands.push_back({version, []() -> absl::StatusOr<int> {

@@ -85,3 +85,38 @@ def test_limits_and_cache_outlive_a_killed_redis(fresh_mesh, redis):
         redis.start()
         wait_until(lambda: mesh.metrics("gateway")["weft_redis_up"] == 1, timeout=30)
         assert ask(3).headers["x-weft-cache"] == "miss"
+
+
+def test_weftctl_shows_and_drops_what_the_response_cache_holds(fresh_mesh, weftctl):
+    mesh = fresh_mesh(workers=1, extra={"gateway": {"cache": {"enabled": True}}})
+
+    def ctl(*args, **options):
+        return weftctl("cache", *args, "--home", mesh.home, **options)
+
+    def stats():
+        return json.loads(ctl("stats", "--json").stdout)
+
+    with mesh.client() as client:
+        model = client.get("/v1/models").json()["data"][0]["id"]
+
+        def ask(number):
+            answer = client.post("/v1/completions", json={"model": model, "prompt": f"Story {number}:",
+                                                          "max_tokens": 4, "temperature": 0})
+            assert answer.status_code == 200
+            return answer.headers["x-weft-cache"]
+
+        assert [ask(1), ask(2), ask(1)] == ["miss", "miss", "hit"]
+        seen = stats()
+        assert (seen["enabled"], seen["entries"], seen["hits"], seen["misses"]) == (True, 2, 1, 2)
+        assert "2 in" in ctl("stats").stdout
+        assert ctl("invalidate", "--model", "another").stdout == "dropped 0 answers\n"
+        assert ctl("invalidate", "--tenant", "another").stdout == "dropped 0 answers\n"
+        assert ctl("invalidate", "--tenant", "default", "--model", model).stdout == "dropped 2 answers\n"
+        assert ask(1) == "miss"
+        assert ctl("invalidate", "--pattern", "code_gen:default:*").stdout == "dropped 1 answers\n"
+        assert [ask(1), ask(2)] == ["miss", "miss"]
+        assert ctl("invalidate", "--all").stdout == "dropped 2 answers\n"
+        assert stats()["entries"] == 0
+    for wrong in ([], ["--all", "--model", model]):
+        refused = ctl("invalidate", *wrong, check=False)
+        assert refused.returncode == 2 and "--all alone" in refused.stderr

@@ -253,6 +253,7 @@ TEST_CASE("Rows that come twice are counted once, and quotas begin with the mont
     rows[i].tenant = "acme";
     rows[i].key_id = "k1";
     rows[i].user = i == 0 ? "a:nn" : "";
+    rows[i].project = "web";
     rows[i].model = "m";
     rows[i].outcome = "stop";
     rows[i].prompt_tokens = 10;
@@ -265,7 +266,7 @@ TEST_CASE("Rows that come twice are counted once, and quotas begin with the mont
   REQUIRE(kept.Write(rows).ok());
   REQUIRE(kept.Write(rows).ok());
   const auto used = [&](const char* key) {
-    return kept.UsedThisMonth({.key = key, .policy = "x"}).value();
+    return kept.UsedSoFar({.key = key, .policy = "x"}).value();
   };
   CHECK(used("t:acme:tok:2026-11") == 30);
   CHECK(used("t:acme:cost:2026-11") == 200);
@@ -273,7 +274,13 @@ TEST_CASE("Rows that come twice are counted once, and quotas begin with the mont
   CHECK(used("t:other:tok:2026-11") == 0);
   CHECK(used("k:k1:tok:2026-11") == 30);
   CHECK(used("u:acme:a:nn:tok:2026-11") == 15);
-  CHECK_FALSE(kept.UsedThisMonth({.key = "rubbish", .policy = "x"}).ok());
+  CHECK(used("t:acme:req:2026-11-18") == 3);
+  CHECK(used("t:acme:req:2026-11-17") == 0);
+  CHECK(used("n:acme:m:cost:2026-11") == 200);
+  CHECK(used("n:acme:other:req:2026-11") == 0);
+  CHECK(used("p:acme:web:tok:2026-11") == 30);
+  CHECK(used("p:acme:shop:tok:2026-11") == 0);
+  CHECK_FALSE(kept.UsedSoFar({.key = "rubbish", .policy = "x"}).ok());
 }
 
 TEST_CASE("A monthly quota warns, ends requests, and outlives the gateway", "[limits]") {

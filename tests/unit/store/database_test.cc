@@ -218,7 +218,7 @@ TEST_CASE("PostgreSQL: every table with tenants has row-level security, also for
             backend.direct,
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
             "AND relkind = 'r' AND NOT (relrowsecurity AND relforcerowsecurity) "
-            "ORDER BY relname") == "audit_upkeep\nstore_changes\nweft_schema\n");
+            "ORDER BY relname") == "audit_upkeep\nstore_changes\nupkeep\nweft_schema\n");
 }
 
 TEST_CASE("PostgreSQL: no statement of ours leaves something in the session", "[store]") {
