@@ -107,10 +107,17 @@ absl::Status AppendToChain(Session& session, const std::string& tenant, std::vec
   if (head.rows.empty()) return DataLoss("audit_heads has no row for tenant '{}'", tenant);
   if (again) {
     std::set<std::string> there;
-    for (const AuditRow& row : rows) {
-      WEFT_ASSIGN_OR_RETURN(const Result found,
-                            session.Run("SELECT 1 FROM audit_logs WHERE id = $1", {row.id}));
-      if (!found.rows.empty()) there.insert(row.id);
+    for (size_t i = 0; i < rows.size(); i += kRowsPerInsert) {
+      Values ids;
+      std::string places;
+      for (size_t k = i; k < std::min(rows.size(), i + kRowsPerInsert); ++k) {
+        ids.emplace_back(rows[k].id);
+        places += fmt::format("{}${}", places.empty() ? "" : ", ", ids.size());
+      }
+      WEFT_ASSIGN_OR_RETURN(
+          const Result found,
+          session.Run(fmt::format("SELECT id FROM audit_logs WHERE id IN ({})", places), ids));
+      for (const Row& row : found.rows) there.insert(row.Text(0));
     }
     std::erase_if(rows, [&](const AuditRow& row) { return there.contains(row.id); });
   }

@@ -6,6 +6,7 @@
 
 #include "libs/base/status.h"
 #include "libs/store/changes.h"
+#include "libs/store/prompt_store.h"
 #include "libs/store/resource.h"
 #include "libs/store/usage_store.h"
 
@@ -174,6 +175,30 @@ absl::Status ExportAudit(Database& database, const DataOwner& owner,
   }
 }
 
+absl::Status ExportPrompts(Database& database, const DataOwner& owner,
+                           const std::optional<Person>& person, const SecretStore& secrets,
+                           const Line& line) {
+  constexpr size_t kPromptPage = 50;  // each may be long
+  std::string after;
+  while (true) {
+    std::vector<KeptPrompt> page;
+    WEFT_RETURN_IF_ERROR(
+        database.Read(Scope::Tenant(owner.tenant), [&](Session& session) -> absl::Status {
+          WEFT_ASSIGN_OR_RETURN(page,
+                                ReadPrompts(session, secrets, owner.tenant, after, kPromptPage));
+          return absl::OkStatus();
+        }));
+    for (const KeptPrompt& prompt : page) {
+      if (person && !person->names.contains(prompt.user_id)) continue;
+      const ordered_json record = ordered_json::parse(prompt.text, nullptr, false);
+      if (!record.is_object()) return DataLoss("the prompt {} is no record", prompt.request_id);
+      WEFT_RETURN_IF_ERROR(Give("prompts", record, line));
+    }
+    if (page.size() < kPromptPage) return absl::OkStatus();
+    after = page.back().request_id;
+  }
+}
+
 // The sums of a day stay, without who.
 absl::Status MergeDays(Session& session, const std::string& tenant, const std::string& condition,
                        Values values) {
@@ -262,7 +287,8 @@ absl::StatusOr<Erased> ErasePerson(Session& session, const std::string& tenant,
 
 }  // namespace
 
-absl::Status ExportData(Database& database, const DataOwner& owner, const Line& line) {
+absl::Status ExportData(Database& database, const DataOwner& owner, const Line& line,
+                        const SecretStore* secrets) {
   std::optional<Person> person;
   WEFT_RETURN_IF_ERROR(
       database.Read(Scope::Tenant(owner.tenant), [&](Session& session) -> absl::Status {
@@ -276,6 +302,9 @@ absl::Status ExportData(Database& database, const DataOwner& owner, const Line& 
   WEFT_RETURN_IF_ERROR(ExportResources(database, owner, person, line));
   WEFT_RETURN_IF_ERROR(ExportKeys(database, owner, person, line));
   WEFT_RETURN_IF_ERROR(ExportUsage(database, owner, person, line));
+  if (secrets != nullptr && secrets->available()) {
+    WEFT_RETURN_IF_ERROR(ExportPrompts(database, owner, person, *secrets, line));
+  }
   return ExportAudit(database, owner, person, line);
 }
 

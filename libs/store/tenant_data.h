@@ -12,6 +12,7 @@
 
 #include "libs/store/audit_store.h"
 #include "libs/store/database.h"
+#include "libs/store/sealer.h"
 
 namespace weft::store {
 
@@ -22,10 +23,12 @@ struct DataOwner {
 };
 
 // Gives one JSON object a line to `line`: {"type": "users", …}; the audit's rows have the type
-// "audit" and usage's "usage". Hashes of passwords and keys, and what is sealed, are left out.
+// "audit", usage's "usage" and prompts' "prompts" (opened with `secrets`; nullptr or without a
+// master key: left out). Hashes of passwords and keys, and other sealed texts, are left out.
 // Reads in pages, each in a transaction of its own. NOT_FOUND; stops at the first error of `line`.
 absl::Status ExportData(Database& database, const DataOwner& owner,
-                        const std::function<absl::Status(std::string_view line)>& line);
+                        const std::function<absl::Status(std::string_view line)>& line,
+                        const SecretStore* secrets = nullptr);
 
 struct Erased {
   int64_t rows = 0;        // that went

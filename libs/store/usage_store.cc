@@ -201,11 +201,14 @@ absl::StatusOr<std::vector<UsageRecord>> ReadUsage(Session& session, std::string
   return records;
 }
 
-absl::StatusOr<int64_t> PruneUsage(Session& session, std::string_view tenant, int64_t before_us) {
+absl::StatusOr<int64_t> PruneUsage(Session& session, std::string_view tenant, int64_t before_us,
+                                   size_t limit) {
   if (!session.scope().Covers(tenant)) return PermissionDenied("the usage of another tenant");
   WEFT_ASSIGN_OR_RETURN(
       const Result result,
-      session.Run("DELETE FROM usage_records WHERE tenant = $1 AND created_at_us < $2",
+      session.Run(fmt::format("DELETE FROM usage_records WHERE id IN (SELECT id FROM usage_records "
+                              "WHERE tenant = $1 AND created_at_us < $2{})",
+                              limit > 0 ? fmt::format(" LIMIT {}", limit) : std::string()),
                   {tenant, before_us}));
   return result.changed;
 }

@@ -64,8 +64,9 @@ absl::StatusOr<std::vector<UsageSum>> SumUsage(Session& session, const UsageFilt
 // A tenant's records in the order of their ids, behind `after`; at most `limit` (1 to 1000).
 absl::StatusOr<std::vector<UsageRecord>> ReadUsage(Session& session, std::string_view tenant,
                                                    std::string_view after, size_t limit);
-// Removes records older than that; the sums stay. Returns how many.
-absl::StatusOr<int64_t> PruneUsage(Session& session, std::string_view tenant, int64_t before_us);
+// Removes records older than that, `limit` at most (0: all); the sums stay. Returns how many.
+absl::StatusOr<int64_t> PruneUsage(Session& session, std::string_view tenant, int64_t before_us,
+                                   size_t limit = 0);
 
 // "2026-01-31" of a time, UTC.
 std::string UsageDay(int64_t at_us);

@@ -26,25 +26,28 @@ namespace fs = std::filesystem;
 
 constexpr uint32_t kNoSlot = UINT32_MAX;
 constexpr size_t kMaxLine = 64 << 10;  // a row is a few hundred bytes
+constexpr size_t kMaxNote = 60'000;
 constexpr std::string_view kSuffix = ".jsonl";
 
 absl::Status Errno(std::string_view what, const std::string& path) {
   return FailedPrecondition("{}: {}: {}", path, what, std::generic_category().message(errno));
 }
 
-// "B SLOT TAG {row}" or "E {row}".
+// "B SLOT TAG {row}", "E {row}" or "N text".
 struct Line {
-  bool begin = false;
+  enum class Kind : uint8_t { kBegin, kEnd, kNote };
+  Kind kind = Kind::kEnd;
   uint32_t slot = kNoSlot;
   uint64_t tag = 0;
   UsageRow row;
+  std::string note;
 };
 
 // `whole` false: of a begin line only that it is one.
 absl::StatusOr<Line> ParseLine(std::string_view text, bool whole) {
   Line out;
   if (text.substr(0, 2) == "B ") {
-    out.begin = true;
+    out.kind = Line::Kind::kBegin;
     text.remove_prefix(2);
     const auto number = [&](auto& value) {
       const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -56,8 +59,12 @@ absl::StatusOr<Line> ParseLine(std::string_view text, bool whole) {
     if (!whole) return out;
   } else if (text.substr(0, 2) == "E ") {
     text.remove_prefix(2);
+  } else if (text.substr(0, 2) == "N ") {
+    out.kind = Line::Kind::kNote;
+    out.note = text.substr(2);
+    return out;
   } else {
-    return InvalidArgument("neither a begin nor an end line");
+    return InvalidArgument("neither a begin nor an end line nor a note");
   }
   WEFT_ASSIGN_OR_RETURN(out.row, FromJson(text));
   return out;
@@ -191,7 +198,8 @@ absl::Status Spool::Recover() {
         auto line = ParseLine(std::string_view(text).substr(at, end - at), true);
         at = end + 1;
         if (!line.ok()) continue;  // reported when it is shipped
-        if (line->begin) {
+        if (line->kind == Line::Kind::kNote) continue;
+        if (line->kind == Line::Kind::kBegin) {
           open.insert_or_assign(line->row.id, *std::move(line));
         } else {
           open.erase(line->row.id);
@@ -212,7 +220,7 @@ absl::Status Spool::Recover() {
         row.completion_tokens = slots_[line.slot].completion;
       }
       if (options_.price) options_.price(row);
-      WriteLocked(fmt::format("E {}\n", ToJson(row)));
+      WEFT_RETURN_IF_ERROR(WriteLocked(fmt::format("E {}\n", ToJson(row))));
       ++recovered_;
     }
   }
@@ -236,7 +244,7 @@ absl::Status Spool::OpenFileLocked() {
   return absl::OkStatus();
 }
 
-void Spool::WriteLocked(const std::string& line) {
+absl::Status Spool::WriteLocked(const std::string& line) {
   size_t done = 0;
   while (done < line.size()) {
     const ssize_t wrote = write(fd_, line.data() + done, line.size() - done);
@@ -249,10 +257,11 @@ void Spool::WriteLocked(const std::string& line) {
     // Half a line would spoil the next one.
     if (ftruncate(fd_, static_cast<off_t>(size_)) != 0) size_ += done;
     if (hooks_.damaged) hooks_.damaged(status);
-    return;
+    return status;
   }
   size_ += line.size();
   dirty_ = true;
+  return absl::OkStatus();
 }
 
 void Spool::RotateLocked() {
@@ -261,7 +270,9 @@ void Spool::RotateLocked() {
     return;  // the old file goes on
   }
   // A file that is stored is deleted: what runs must be known without it.
-  for (const auto& [ticket, running] : running_) WriteLocked(running.begin_line);
+  for (const auto& [ticket, running] : running_) {
+    WriteLocked(running.begin_line).IgnoreError();  // the hook has heard of it
+  }
 }
 
 Spool::Ticket Spool::Begin(const UsageRow& row) {
@@ -280,7 +291,7 @@ Spool::Ticket Spool::Begin(const UsageRow& row) {
   const Ticket ticket = next_ticket_++ << 32 | slot;
   std::string line = fmt::format("B {} {} {}\n", slot, tag, json);
   if (size_ >= options_.file_bytes) RotateLocked();
-  WriteLocked(line);
+  WriteLocked(line).IgnoreError();  // the hook has heard of it
   running_.emplace(ticket, Running{std::move(line), slot});
   return ticket;
 }
@@ -300,7 +311,7 @@ void Spool::End(Ticket ticket, const UsageRow& row) {
     const auto it = running_.find(ticket);
     if (it == running_.end()) return;
     if (size_ >= options_.file_bytes) RotateLocked();
-    WriteLocked(line);
+    WriteLocked(line).IgnoreError();  // the hook has heard of it
     if (it->second.slot != kNoSlot) {
       slots_[it->second.slot].tag = 0;
       free_slots_.push_back(it->second.slot);
@@ -309,6 +320,20 @@ void Spool::End(Ticket ticket, const UsageRow& row) {
     if (!std::exchange(asleep_, false)) return;
   }
   changed_.notify_all();
+}
+
+absl::Status Spool::Note(std::string_view text) {
+  if (text.size() > kMaxNote || text.find('\n') != std::string_view::npos) {
+    return InvalidArgument("a note of {} bytes is no line of the journal", text.size());
+  }
+  const std::string line = fmt::format("N {}\n", text);
+  {
+    std::lock_guard lock(mutex_);
+    if (size_ >= options_.file_bytes) RotateLocked();
+    WEFT_RETURN_IF_ERROR(WriteLocked(line));
+  }
+  changed_.notify_all();
+  return absl::OkStatus();
 }
 
 void Spool::Sync() {
@@ -338,18 +363,22 @@ absl::StatusOr<bool> Spool::Ship() {
   const std::string path = PathOf(number);
   WEFT_ASSIGN_OR_RETURN(const std::string text, ReadLines(path, offset, kMaxLine * 8));
   std::vector<UsageRow> rows;
+  std::vector<std::string> notes;
   size_t at = 0;
-  while (at < text.size() && rows.size() < options_.batch) {
+  while (at < text.size() && rows.size() + notes.size() < options_.batch) {
     const size_t end = text.find('\n', at);
     auto line = ParseLine(std::string_view(text).substr(at, end - at), false);
     at = end + 1;
     if (!line.ok()) {
       if (hooks_.damaged) hooks_.damaged(Annotate(line.status(), path));
-    } else if (!line->begin) {
+    } else if (line->kind == Line::Kind::kNote) {
+      notes.push_back(std::move(line->note));
+    } else if (line->kind == Line::Kind::kEnd) {
       rows.push_back(std::move(line->row));
     }
   }
   if (!rows.empty()) WEFT_RETURN_IF_ERROR(sink_->Write(rows));
+  if (!notes.empty()) WEFT_RETURN_IF_ERROR(sink_->WriteNotes(notes));
   if (!rows.empty() && hooks_.stored) hooks_.stored(rows.size());
   {
     std::lock_guard lock(mutex_);

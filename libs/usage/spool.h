@@ -1,13 +1,15 @@
 // A journal on disk between the requests and the store of their usage: what a request used is in it
 // before its answer ends, and reaches the store once, also when the gateway or the store dies.
 //
-//   FOLDER/000000000017.jsonl   "begin" and "end" lines, oldest file first
+//   FOLDER/000000000017.jsonl   "begin", "end" and "note" lines, oldest file first
 //   FOLDER/running              a slot for each request that runs: its tokens so far, mapped memory
 //
 // A killed process loses nothing: lines are written before Begin and End return, and slots are
 // memory that the kernel keeps. What began and did not end is ended at the next Open, with the
 // tokens of its slot and the outcome "lost". A machine that loses power may lose the last second.
 // The store may get a row again after a crash, so it keeps each id once.
+//
+// Notes are other rows that need the same: the audit's of requests that used a model.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -72,6 +74,11 @@ class Spool {
   // In the journal when it returns. Once for each Begin.
   void End(Ticket ticket, const UsageRow& row);
 
+  // One line of text, which reaches UsageSink::WriteNotes. In the journal when it returns OK;
+  // INVALID_ARGUMENT for one that is longer than 60,000 bytes or has a line's end, else the disk's
+  // error.
+  absl::Status Note(std::string_view text);
+
   // True when the store has everything that ended before the call; false when time is over.
   bool Flush(std::chrono::milliseconds timeout);
 
@@ -92,7 +99,7 @@ class Spool {
   absl::Status Recover();
   absl::Status OpenFileLocked();
   std::string PathOf(uint64_t number) const;
-  void WriteLocked(const std::string& line);
+  absl::Status WriteLocked(const std::string& line);
   void RotateLocked();
   void Run();                   // the thread
   absl::StatusOr<bool> Ship();  // some rows; false: there are none

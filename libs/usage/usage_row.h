@@ -37,12 +37,14 @@ std::string ToJson(const UsageRow& row);
 // INVALID_ARGUMENT for anything that ToJson does not make; members that are missing are empty.
 absl::StatusOr<UsageRow> FromJson(std::string_view line);
 
-// Where rows stay. Thread safe; blocks.
+// Where rows stay, and what else the journal carries. Thread safe; blocks.
 class UsageSink {
  public:
   virtual ~UsageSink() = default;
   // Durable when it returns OK, each id once however often it is written; all rows or none.
   virtual absl::Status Write(std::span<const UsageRow> rows) = 0;
+  // Texts given to Spool::Note, in their order; the same promises.
+  virtual absl::Status WriteNotes(std::span<const std::string> notes) = 0;
 };
 
 }  // namespace weft::usage

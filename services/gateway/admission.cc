@@ -29,10 +29,11 @@ absl::Status StoreTrouble(std::string_view what, const absl::Status& status) {
 }
 
 absl::StatusOr<identity::PrincipalPtr> Admission::Authenticate(
-    const identity::Credentials& credentials, Pass& pass) {
+    const identity::Credentials& credentials, std::string_view request_id, Pass& pass) {
   if (credentials.empty()) return identity::PrincipalPtr();  // nothing was tried
   const auto refuse = [&](const limits::Decision& decision) {
     metrics_.auth_failures.With({"throttled"}).Increment();
+    NoteRefusal("throttled", credentials, request_id);
     return WithRetryAfter(
         WithErrorCode(ResourceExhausted("Too many requests with an incorrect API key came from "
                                         "your address. Please wait before you try again."),
@@ -51,6 +52,7 @@ absl::StatusOr<identity::PrincipalPtr> Admission::Authenticate(
   if (identity::IsNeedsBody(principal.status())) return principal;
   if (principal.status().code() == absl::StatusCode::kPermissionDenied) {
     metrics_.auth_failures.With({"csrf"}).Increment();
+    NoteRefusal("csrf", credentials, request_id);
     return principal;
   }
   if (principal.status().code() != absl::StatusCode::kUnauthenticated) {
@@ -62,21 +64,25 @@ absl::StatusOr<identity::PrincipalPtr> Admission::Authenticate(
     if (!failed->allowed) return refuse(*failed);
   }
   metrics_.auth_failures.With({"bad_key"}).Increment();
+  NoteRefusal("bad_key", credentials, request_id);
   return principal;
 }
 
 Admission::Pass Admission::Check(const identity::Guard& guard, bool rate_limited,
-                                 const identity::Credentials& credentials) {
+                                 const identity::Credentials& credentials,
+                                 std::string_view request_id) {
   Pass pass;
   if (guard.is_public()) return pass;
-  auto principal = Authenticate(credentials, pass);
+  auto principal = Authenticate(credentials, request_id, pass);
   if (!principal.ok()) {
     pass.status = principal.status();
     return pass;
   }
   pass.status = identity::CheckGuard(guard, principal->get());
   if (!pass.status.ok()) {
-    metrics_.auth_failures.With({*principal ? "role" : "no_key"}).Increment();
+    const std::string_view reason = *principal ? "role" : "no_key";
+    metrics_.auth_failures.With({reason}).Increment();
+    NoteRefusal(reason, credentials, request_id, principal->get());
     return pass;
   }
   pass.principal = std::move(*principal);
@@ -85,8 +91,22 @@ Admission::Pass Admission::Check(const identity::Guard& guard, bool rate_limited
       {.principal = pass.principal.get(), .address = credentials.remote_address});
   pass.headers = std::move(limits.headers);
   pass.status = std::move(limits.status);
-  if (absl::IsResourceExhausted(pass.status)) metrics_.rate_limited.Increment();
+  if (absl::IsResourceExhausted(pass.status)) {
+    metrics_.rate_limited.Increment();
+    NoteRefusal("rate", credentials, request_id, pass.principal.get());
+  }
   return pass;
+}
+
+void Admission::NoteRefusal(std::string_view reason, const identity::Credentials& credentials,
+                            std::string_view request_id, const identity::Principal* principal) {
+  if (refusals_ == nullptr) return;
+  refusals_->Note({.reason = reason,
+                   .address = credentials.remote_address,
+                   .principal = principal,
+                   .method = credentials.method,
+                   .target = credentials.target,
+                   .request_id = request_id});
 }
 
 }  // namespace weft::gateway

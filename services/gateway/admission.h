@@ -13,6 +13,7 @@
 #include "libs/limits/rate_limiter.h"
 #include "services/gateway/auth_guard.h"
 #include "services/gateway/metrics.h"
+#include "services/gateway/refusal_audit.h"
 #include "services/gateway/traffic_guard.h"
 
 namespace weft::gateway {
@@ -26,9 +27,14 @@ absl::Status StoreTrouble(std::string_view what, const absl::Status& status);
 // Thread safe. The parts must outlive it.
 class Admission {
  public:
+  // `refusals` nullptr: they are not in the audit.
   Admission(identity::Authenticator& authenticator, AuthGuard& guard, TrafficGuard& traffic,
-            Metrics& metrics)
-      : authenticator_(authenticator), guard_(guard), traffic_(traffic), metrics_(metrics) {}
+            Metrics& metrics, RefusalAudit* refusals = nullptr)
+      : authenticator_(authenticator),
+        guard_(guard),
+        traffic_(traffic),
+        metrics_(metrics),
+        refusals_(refusals) {}
 
   // The limit of an address on credentials that are not good.
   struct Limited {
@@ -46,16 +52,20 @@ class Admission {
   // the limits of it, with all that they need to know. The status may be NeedsBody: then nothing was
   // decided and nothing counted, and it is asked again with the body.
   Pass Check(const identity::Guard& guard, bool rate_limited,
-             const identity::Credentials& credentials);
+             const identity::Credentials& credentials, std::string_view request_id = {});
+  // Into the audit, bounded: a request that was turned away.
+  void NoteRefusal(std::string_view reason, const identity::Credentials& credentials,
+                   std::string_view request_id, const identity::Principal* principal = nullptr);
 
  private:
   absl::StatusOr<identity::PrincipalPtr> Authenticate(const identity::Credentials& credentials,
-                                                      Pass& pass);
+                                                      std::string_view request_id, Pass& pass);
 
   identity::Authenticator& authenticator_;
   AuthGuard& guard_;
   TrafficGuard& traffic_;
   Metrics& metrics_;
+  RefusalAudit* const refusals_;
 };
 
 }  // namespace weft::gateway

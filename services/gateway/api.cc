@@ -80,14 +80,21 @@ void Generate(const DepsPtr& deps, const Call& call, ParseFn parse) {
     auto& headers = call.context().headers;
     headers.emplace_back("X-Weft-Cache", state);
     if (age >= 0) headers.emplace_back("Age", std::to_string(age));
-    switch (what.kind) {
-      case ApiKind::kGenerate:
-        return NewGenerateSink(call);
-      case ApiKind::kPredict:
-        return NewPredictSink(call);
-      default:
-        return NewOpenAiSink(call, what, UnixSeconds(deps->generation.clock->Wall()), abandoned);
-    }
+    const auto answer = [&]() -> std::unique_ptr<GenerationSink> {
+      switch (what.kind) {
+        case ApiKind::kGenerate:
+          return NewGenerateSink(call);
+        case ApiKind::kPredict:
+          return NewPredictSink(call);
+        default:
+          return NewOpenAiSink(call, what, UnixSeconds(deps->generation.clock->Wall()), abandoned);
+      }
+    };
+    return deps->prompts->Watch(answer(),
+                                {.principal = call.context().principal.get(),
+                                 .request_id = call.context().request_id,
+                                 .endpoint = call.request().route},
+                                what);
   };
   const auto abandoned = start.abandoned;
   const AnswerCache::Started started = deps->cache->Begin(std::move(start));

@@ -18,6 +18,7 @@
 #include "services/gateway/endpoint.h"
 #include "services/gateway/generation.h"
 #include "services/gateway/key_admin.h"
+#include "services/gateway/prompt_keeper.h"
 #include "services/gateway/resource_admin.h"
 #include "services/gateway/traffic_guard.h"
 
@@ -36,6 +37,7 @@ struct ApiDeps {
   ActiveRequests* active = nullptr;
   TrafficGuard* traffic = nullptr;
   AnswerCache* cache = nullptr;
+  PromptKeeper* prompts = nullptr;
   ThreadPool* blocking = nullptr;  // for what waits for the database
   ThreadPool* bulk = nullptr;      // and for a long time (admin_call.h)
   std::function<std::string()> metrics_text;

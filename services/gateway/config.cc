@@ -262,6 +262,7 @@ absl::Status Config::Validate() const {
   WEFT_RETURN_IF_ERROR(Annotate(scheduler_tls.Validate(false), "gateway.scheduler_tls"));
   WEFT_RETURN_IF_ERROR(Annotate(scanner_tls.Validate(false), "gateway.scanner_tls"));
   WEFT_RETURN_IF_ERROR(ScanPolicy().status());
+  WEFT_RETURN_IF_ERROR(gateway::Validate(store));
   WEFT_RETURN_IF_ERROR(identity.Validate());
   WEFT_RETURN_IF_ERROR(traffic.Validate());
   return cors.Validate();

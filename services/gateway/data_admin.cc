@@ -17,7 +17,6 @@ using store::Scope;
 using store::Session;
 
 constexpr size_t kTextsAtOnce = 200;
-constexpr int64_t kDayUs = INT64_C(86'400'000'000);
 
 bool Crosses(const Actor& actor) { return actor.principal->Can(Permission::kTenantsCross); }
 
@@ -66,7 +65,7 @@ absl::Status DataAdmin::Export(const Actor& actor, DataOwner owner,
                               audit_.key());
   });
   if (!kept.ok()) return Refused(actor, "data:export", IdOf(owner), kept);
-  const absl::Status status = store::ExportData(*database_, owner, line);
+  const absl::Status status = store::ExportData(*database_, owner, line, &secrets_);
   return status.code() == absl::StatusCode::kResourceExhausted ||
                  status.code() == absl::StatusCode::kCancelled
              ? status
@@ -132,27 +131,16 @@ absl::StatusOr<DataAdmin::Rotated> DataAdmin::RotateKeys(const Actor& actor,
   return done;
 }
 
-absl::StatusOr<DataAdmin::Pruned> DataAdmin::Prune(const Actor& actor, std::string_view tenant,
-                                                   int64_t usage_days, int64_t audit_days) {
+absl::StatusOr<Pruned> DataAdmin::Prune(const Actor& actor, std::string_view tenant,
+                                        int64_t usage_days, int64_t audit_days) {
   auto whose = TenantOf(actor, tenant);
   if (!whose.ok()) return Refused(actor, store::kAuditPrune, tenant, whose.status());
-  const int64_t now_us = UnixNanos(clock_.Wall()) / 1000;
   Pruned pruned;
   const absl::Status status =
       database_->Write(Scope::Tenant(*whose), [&](Session& session) -> absl::Status {
-        if (usage_days > 0) {
-          WEFT_ASSIGN_OR_RETURN(pruned.usage,
-                                store::PruneUsage(session, *whose, now_us - usage_days * kDayUs));
-          WEFT_RETURN_IF_ERROR(store::AppendAudit(
-              session, {Row(actor, *whose, "usage:prune", "usage", *whose)}, audit_.key()));
-        }
-        if (audit_days > 0) {
-          WEFT_ASSIGN_OR_RETURN(
-              pruned.audit,
-              store::PruneAudit(session, *whose, now_us - audit_days * kDayUs,
-                                Row(actor, *whose, store::kAuditPrune, "audit", *whose),
-                                audit_.key()));
-        }
+        WEFT_ASSIGN_OR_RETURN(
+            pruned, PruneTenant(session, *whose, {.usage = usage_days, .audit = audit_days},
+                                clock_.Wall(), Row(actor, *whose, "", "", ""), audit_.key()));
         return absl::OkStatus();
       });
   if (!status.ok()) return Refused(actor, store::kAuditPrune, *whose, status);

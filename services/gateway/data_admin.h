@@ -14,6 +14,7 @@
 #include "libs/store/sealer.h"
 #include "libs/store/tenant_data.h"
 #include "services/gateway/actor.h"
+#include "services/gateway/retention.h"
 #include "services/gateway/stored_audit.h"
 
 namespace weft::gateway {
@@ -39,10 +40,6 @@ class DataAdmin {
   // tenant ("*": of every tenant that has sealed texts) and seals its texts with them.
   absl::StatusOr<Rotated> RotateKeys(const Actor& actor, std::string_view tenant, bool data_keys);
 
-  struct Pruned {
-    int64_t usage = 0;
-    int64_t audit = 0;
-  };
   // Removes usage and audit rows that are older than so many days; 0 keeps them.
   absl::StatusOr<Pruned> Prune(const Actor& actor, std::string_view tenant, int64_t usage_days,
                                int64_t audit_days);

@@ -69,7 +69,7 @@ absl::StatusOr<ordered_json> Prune(DataAdmin& data, const Call& call, const json
   const int64_t usage = r.Integer("usage_days", 0, 0, 36'500);
   const int64_t audit = r.Integer("audit_days", 0, 0, 36'500);
   WEFT_RETURN_IF_ERROR(r.Finish());
-  WEFT_ASSIGN_OR_RETURN(const DataAdmin::Pruned pruned,
+  WEFT_ASSIGN_OR_RETURN(const Pruned pruned,
                         data.Prune(call.actor(), Query(call, "tenant"), usage, audit));
   return ordered_json{
       {"object", "pruning"}, {"usage_rows", pruned.usage}, {"audit_rows", pruned.audit}};
@@ -182,7 +182,7 @@ absl::Status Handle(DataAdmin& admin, const Actor& actor, const v1::RotateKeysRe
 
 absl::Status Handle(DataAdmin& admin, const Actor& actor, const v1::PruneDataRequest& in,
                     v1::PruneDataResponse& out) {
-  WEFT_ASSIGN_OR_RETURN(const DataAdmin::Pruned pruned,
+  WEFT_ASSIGN_OR_RETURN(const Pruned pruned,
                         admin.Prune(actor, in.tenant(), in.usage_days(), in.audit_days()));
   out.set_usage_rows(pruned.usage);
   out.set_audit_rows(pruned.audit);

@@ -86,6 +86,11 @@ std::optional<http::Response> Front::Filter(http::Request& request,
   request.context = context;
   if (absl::Status status = edge_.Admit(request); !status.ok()) {
     metrics_.auth_failures.With({"address"}).Increment();
+    admission_.NoteRefusal("address",
+                           {.method = request.method,
+                            .target = request.target,
+                            .remote_address = request.remote_address},
+                           context->request_id);
     return Decorated(ErrorResponse(ToApiError(status)), *context);
   }
   const Endpoint* endpoint = table_.Find(route);
@@ -128,7 +133,8 @@ std::optional<http::Response> Front::Admit(const Endpoint& endpoint, const http:
   credentials.timestamp = headers.Get("X-Weft-Timestamp");
   credentials.signature = headers.Get("X-Weft-Signature");
   credentials.body = body;
-  Admission::Pass pass = admission_.Check(endpoint.guard, endpoint.rate_limited, credentials);
+  Admission::Pass pass =
+      admission_.Check(endpoint.guard, endpoint.rate_limited, credentials, context.request_id);
   if (identity::IsNeedsBody(pass.status)) {
     context.waits_for_body = &endpoint;
     return std::nullopt;
@@ -167,9 +173,10 @@ std::optional<http::Response> Front::Cors(const http::Request& request, RequestC
     context.headers.emplace_back("Access-Control-Allow-Origin", any ? "*" : std::string(origin));
     if (cors_.allow_credentials)
       context.headers.emplace_back("Access-Control-Allow-Credentials", "true");
-    context.headers.emplace_back("Access-Control-Expose-Headers",
-                                 "X-Request-Id, RateLimit, RateLimit-Policy, Retry-After, "
-                                 "Idempotency-Replayed, X-Weft-Scan, X-Weft-Cache, X-Weft-Quota, Age");
+    context.headers.emplace_back(
+        "Access-Control-Expose-Headers",
+        "X-Request-Id, RateLimit, RateLimit-Policy, Retry-After, "
+        "Idempotency-Replayed, X-Weft-Scan, X-Weft-Cache, X-Weft-Quota, Age");
   }
   if (!preflight) return std::nullopt;
   http::Response answer;
@@ -187,6 +194,10 @@ std::optional<http::Response> Front::Cors(const http::Request& request, RequestC
 
 void Front::Log(const http::AccessRecord& record) {
   metrics_.http_active.Add(-1);
+  served_requests_.fetch_add(1, std::memory_order_relaxed);
+  if (record.status >= 500) served_failed_.fetch_add(1, std::memory_order_relaxed);
+  served_nanos_.fetch_add(static_cast<uint64_t>(record.duration.count()),
+                          std::memory_order_relaxed);
   const http::Request& request = *record.request;
   const std::string_view endpoint =
       request.route.empty() ? std::string_view("unmatched") : request.route;
@@ -220,6 +231,12 @@ void Front::Log(const http::AccessRecord& record) {
               {"remote_address", request.remote_address},
               context->span.context()});
   }
+}
+
+ServedTotals Front::served() const {
+  return {.requests = served_requests_.load(std::memory_order_relaxed),
+          .failed = served_failed_.load(std::memory_order_relaxed),
+          .duration = std::chrono::nanoseconds(served_nanos_.load(std::memory_order_relaxed))};
 }
 
 void Front::TickSecond() {

@@ -13,6 +13,7 @@
 #include "services/gateway/edge.h"
 #include "services/gateway/endpoint.h"
 #include "services/gateway/metrics.h"
+#include "services/gateway/system_sampler.h"
 
 namespace weft::gateway {
 
@@ -33,6 +34,7 @@ class Front {
   http::ServerHooks Hooks();
   // Sets http_requests_per_second; called once a second.
   void TickSecond();
+  ServedTotals served() const;
 
  private:
   std::optional<http::Response> Filter(http::Request& request, const http::Router::Route* route);
@@ -51,6 +53,9 @@ class Front {
   const Edge& edge_;
   const CorsSettings cors_;
   std::atomic<uint64_t> begun_{0};
+  std::atomic<uint64_t> served_requests_{0};
+  std::atomic<uint64_t> served_failed_{0};
+  std::atomic<uint64_t> served_nanos_{0};
 };
 
 }  // namespace weft::gateway

@@ -90,6 +90,9 @@ Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission
   entry.status = deps.edge->AdmitPeer(entry.address);
   if (!entry.status.ok()) {
     entry.span.SetStatus(entry.status);
+    admission.NoteRefusal("address",
+                          {.method = "GRPC", .target = method, .remote_address = entry.address},
+                          entry.request_id);
     return entry;
   }
   identity::Credentials credentials;
@@ -100,7 +103,7 @@ Entry Enter(grpc::CallbackServerContext& context, const ApiDeps& deps, Admission
   credentials.remote_address = entry.address;
   const std::vector<std::string> names = rpc::CertificateNames(context);
   credentials.certificate_names = names;
-  Admission::Pass pass = admission.Check(guard->guard, rate_limited, credentials);
+  Admission::Pass pass = admission.Check(guard->guard, rate_limited, credentials, entry.request_id);
   if (pass.limited) {
     const auto& [policy, limit, decision] = *pass.limited;
     context.AddTrailingMetadata("ratelimit-policy", limits::RateLimitPolicyHeader(limit, policy));
@@ -305,8 +308,12 @@ void GenerateReactor::Begin(Entry entry, const v1::GenerateRequest& request) {
     HeaderList headers = {{"x-weft-cache", std::string(state)}};
     if (age >= 0) headers.emplace_back("age", std::to_string(age));
     AddHeaders(*context_, headers);
-    return std::make_unique<GrpcSink>(shared_from_this(), entry.request_id, what.submit.model(),
-                                      abandoned);
+    return deps_->prompts->Watch(std::make_unique<GrpcSink>(shared_from_this(), entry.request_id,
+                                                            what.submit.model(), abandoned),
+                                 {.principal = entry.principal.get(),
+                                  .request_id = entry.request_id,
+                                  .endpoint = kGenerateMethod},
+                                 what);
   };
   {
     std::lock_guard lock(mutex_);

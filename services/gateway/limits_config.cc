@@ -150,9 +150,11 @@ void Bind(config::Binder& b, LimitsConfig& c) {
 
 void Bind(config::Binder& b, UsageConfig& c) {
   b.Bool("enabled", &c.enabled, "record what each request used");
-  b.Text("folder", &c.folder,
-         "journal of what requests used, on its way to the database; each gateway its own; empty = "
-         "beside the database's file, for a PostgreSQL .weft/usage");
+  b.Text(
+      "folder", &c.folder,
+      "journal of what requests used, and of the audit's rows of it, on its way to the database; "
+      "each gateway its own; empty = "
+      "beside the database's file, for a PostgreSQL .weft/usage");
   b.Text("currency", &c.currency, "of prices and money limits", 1, 16);
   b.Objects<usage::Price>("prices", &c.prices, 10'000, "of a million tokens, by model",
                           [](config::Binder& one, usage::Price& p) {
@@ -166,7 +168,6 @@ void Bind(config::Binder& b, UsageConfig& c) {
 }
 
 std::string JournalFolder(const UsageConfig& config, const std::string& database) {
-  if (!config.enabled) return {};
   if (!config.folder.empty()) return config.folder;
   return store::Database::IsPostgresUrl(database) ? ".weft/usage" : database + ".usage";
 }

@@ -78,8 +78,8 @@ void Bind(config::Binder& binder, RedisConfig& config);
 void Bind(config::Binder& binder, LimitsConfig& config);
 void Bind(config::Binder& binder, UsageConfig& config);
 
-// The journal's folder: beside a database that is a file, else in the state directory. Empty: usage
-// is not recorded.
+// The journal's folder: beside a database that is a file, else in the state directory. The audit's
+// rows of used models go through it too, also where usage is not recorded.
 std::string JournalFolder(const UsageConfig& config, const std::string& database);
 
 // The variables that deployments know by other names: REDIS_URL, RATE_LIMIT_PER_MINUTE and

@@ -10,6 +10,7 @@
 #include "libs/base/ids.h"
 #include "libs/base/status.h"
 #include "services/gateway/admission.h"
+#include "services/gateway/tenant_policy.h"
 
 namespace weft::gateway {
 namespace {
@@ -154,6 +155,14 @@ absl::Status ResourceAdmin::MayTouch(const Actor& actor, const ResourceType& typ
   return CheckQuotaOf(actor, (*found)["subject_kind"]);
 }
 
+absl::Status ResourceAdmin::CheckValue(const ResourceType& type, std::string_view id,
+                                       const json& body) const {
+  if (type.name != "settings" || !body.is_object() || !body.contains("value")) {
+    return absl::OkStatus();
+  }
+  return CheckSetting(id, body["value"], can_seal_);
+}
+
 absl::Status ResourceAdmin::TakePassword(const ResourceType& type, json& body, json& server) const {
   if (type.name != "users" || !body.is_object() || !body.contains("password")) {
     return absl::OkStatus();
@@ -217,6 +226,7 @@ absl::StatusOr<ordered_json> ResourceAdmin::Create(const Actor& actor, const Res
   const std::string details = Members(body);
   json server = json::object();
   WEFT_RETURN_IF_ERROR(TakePassword(type, body, server));
+  WEFT_RETURN_IF_ERROR(CheckValue(type, id, body));
   ordered_json made;
   WEFT_RETURN_IF_ERROR(
       Write(actor, type, is_tenant && id.empty() ? actor.principal->tenant : *whose, "create", id,
@@ -285,6 +295,7 @@ absl::StatusOr<ordered_json> ResourceAdmin::Update(const Actor& actor, const Res
       type.name == "users" && patch.is_object() &&
       (patch.contains("status") || patch.contains("role") || patch.contains("password"));
   WEFT_RETURN_IF_ERROR(TakePassword(type, patch, server));
+  WEFT_RETURN_IF_ERROR(CheckValue(type, id, patch));
   if (other_rights) server["tokens_from"] = now;  // they sign in again
   ordered_json changed;
   WEFT_RETURN_IF_ERROR(

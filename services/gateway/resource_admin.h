@@ -35,11 +35,13 @@ class ResourceAdmin {
 
   ResourceAdmin(std::shared_ptr<store::Database> database, StoredAudit& audit,
                 std::shared_ptr<const identity::RoleDirectory> roles,
-                HashPassword hash_password = {}, Clock& clock = Clock::Real())
+                HashPassword hash_password = {}, bool can_seal = false,
+                Clock& clock = Clock::Real())
       : database_(std::move(database)),
         audit_(audit),
         roles_(std::move(roles)),
         hash_password_(std::move(hash_password)),
+        can_seal_(can_seal),
         clock_(clock) {}
 
   absl::StatusOr<nlohmann::ordered_json> Create(const Actor& actor, const store::ResourceType& type,
@@ -79,6 +81,8 @@ class ResourceAdmin {
                         std::string_view tenant, std::string_view id) const;
   absl::Status Write(const Actor& actor, const store::ResourceType& type, std::string_view tenant,
                      std::string_view verb, std::string id, std::string details, const Act& act);
+  absl::Status CheckValue(const store::ResourceType& type, std::string_view id,
+                          const nlohmann::json& body) const;
   // Moves "password" of a user's body into the fields that only the server sets.
   absl::Status TakePassword(const store::ResourceType& type, nlohmann::json& body,
                             nlohmann::json& server) const;
@@ -90,6 +94,7 @@ class ResourceAdmin {
   StoredAudit& audit_;
   const std::shared_ptr<const identity::RoleDirectory> roles_;
   const HashPassword hash_password_;
+  const bool can_seal_;  // a master key is configured
   Clock& clock_;
 };
 

@@ -28,6 +28,7 @@
 #include "services/gateway/idempotency.h"
 #include "services/gateway/identity_setup.h"
 #include "services/gateway/stored_roles.h"
+#include "services/gateway/upkeep.h"
 #include "services/gateway/usage_store.h"
 
 namespace weft::gateway {
@@ -75,19 +76,21 @@ class Server final : public GatewayServer {
   absl::Status Init() {
     WEFT_ASSIGN_OR_RETURN(scan_.policy, config_.ScanPolicy());
     WEFT_ASSIGN_OR_RETURN(database_, OpenDatabase(config_.database, config_.store));
-    usage_store_ = std::make_shared<DatabaseUsageStore>(database_);
-    WEFT_ASSIGN_OR_RETURN(quotas_, StoredQuotas::Start(database_));
+    usage_store_ = std::make_shared<DatabaseUsageStore>(database_, config_.store.audit_key);
+    WEFT_ASSIGN_OR_RETURN(quotas_, FollowQuotas(database_));
     WEFT_ASSIGN_OR_RETURN(
         traffic_,
         Traffic::Make(config_.traffic, telemetry_.metrics(), usage_store_,
                       JournalFolder(config_.traffic.usage, config_.database), quotas_.get()));
+    WEFT_RETURN_IF_ERROR(InitData());
     WEFT_RETURN_IF_ERROR(InitIdentity());
     guard_ = std::make_unique<AuthGuard>(config_.failed_auth);
-    admission_ =
-        std::make_unique<Admission>(*identity_.authenticator, *guard_, traffic_->guard(), metrics_);
+    refusals_ = std::make_unique<RefusalAudit>(*audit_, config_.store.refusals);
+    admission_ = std::make_unique<Admission>(*identity_.authenticator, *guard_, traffic_->guard(),
+                                             metrics_, refusals_.get());
 
     SchedulerClientOptions scheduler;
-    scheduler.gateway_id = "gateway-" + NewRequestId();
+    scheduler.gateway_id = gateway_id_;
     scheduler.wait = config_.scheduler_wait;
     for (const std::string& target : config_.Schedulers()) {
       rpc::ChannelOptions channel;
@@ -132,6 +135,7 @@ class Server final : public GatewayServer {
                                                        .secret = config_.key_pepper},
                                                       traffic_->redis(), telemetry_.metrics()));
     deps->cache = cache_.get();
+    deps->prompts = prompts_.get();
     deps->blocking = &blocking_;
     deps->bulk = &bulk_;
     deps->metrics_text = [this] { return telemetry_.metrics().Expose(); };
@@ -148,6 +152,7 @@ class Server final : public GatewayServer {
     WatchState();
 
     WEFT_RETURN_IF_ERROR(Listen(deps));
+    StartUpkeep();
     ticker_ = std::thread([this] { Tick(); });
     return absl::OkStatus();
   }
@@ -161,14 +166,15 @@ class Server final : public GatewayServer {
                                                   ? identity::NewRedisSeenSet(*traffic_->redis())
                                                   : identity::NewLocalSeenSet();
     WEFT_ASSIGN_OR_RETURN(identity_, MakeIdentity(config_, database_, roles, std::move(seen)));
-    auto audit = std::make_unique<StoredAudit>(database_, config_.store.audit_key);
+    auto audit =
+        std::make_unique<StoredAudit>(database_, config_.store.audit_key, traffic_->spool());
     resources_ = std::make_unique<ResourceAdmin>(
-        database_, *audit, roles, [](std::string_view password) -> absl::StatusOr<std::string> {
+        database_, *audit, roles,
+        [](std::string_view password) -> absl::StatusOr<std::string> {
           WEFT_RETURN_IF_ERROR(identity::CheckPassword(password));
           return identity::HashPassword(password);
-        });
-    WEFT_ASSIGN_OR_RETURN(auto master_keys, MasterKeysOf(config_.store));
-    secrets_ = std::make_unique<store::SecretStore>(std::move(master_keys));
+        },
+        secrets_->available());
     data_ = std::make_unique<DataAdmin>(database_, *audit, *secrets_);
     audit_ = std::move(audit);
     key_admin_ = std::make_unique<KeyAdmin>(*identity_.keys, *audit_);
@@ -186,6 +192,30 @@ class Server final : public GatewayServer {
     login->metrics = &metrics_;
     login->clock = &Clock::Real();
     return login;
+  }
+
+  // What is kept beside identity and administration, and for how long.
+  absl::Status InitData() {
+    WEFT_ASSIGN_OR_RETURN(auto master_keys, MasterKeysOf(config_.store));
+    secrets_ = std::make_unique<store::SecretStore>(std::move(master_keys));
+    WEFT_ASSIGN_OR_RETURN(
+        policies_, FollowedPolicies::Start(database_, store::Topic::kSettings, "tenants' settings",
+                                           &TenantPolicies::Load));
+    prompts_ =
+        std::make_unique<PromptKeeper>(database_, *secrets_, *policies_, config_.store.prompts);
+    return absl::OkStatus();
+  }
+
+  void StartUpkeep() {
+    UpkeepOptions options;
+    options.retention = config_.store.retention;
+    options.metrics_interval = config_.store.metrics_interval;
+    options.prompt_days = config_.store.prompts.days;
+    options.audit_key = config_.store.audit_key;
+    options.gateway = gateway_id_;
+    options.folder = JournalFolder(config_.traffic.usage, config_.database);
+    upkeep_ = std::make_unique<Upkeep>(database_, std::move(options),
+                                       [this] { return front_->served(); });
   }
 
   absl::Status Listen(const std::shared_ptr<ApiDeps>& deps) {
@@ -318,6 +348,7 @@ class Server final : public GatewayServer {
       if (std::chrono::steady_clock::now() - second >= std::chrono::seconds(1)) {
         second += std::chrono::seconds(1);
         front_->TickSecond();
+        refusals_->Tick();
       }
       ShowModels();
       if (std::string why; grpc_ && !draining_) grpc_->SetServing(ready(&why));
@@ -344,6 +375,7 @@ class Server final : public GatewayServer {
   }
 
   const Config config_;
+  const std::string gateway_id_ = "gateway-" + NewRequestId();
   telemetry::Telemetry& telemetry_;
   Metrics metrics_;
   ScanSettings scan_;
@@ -360,17 +392,21 @@ class Server final : public GatewayServer {
   std::unique_ptr<KeyAdmin> key_admin_;
   std::unique_ptr<ResourceAdmin> resources_;
   std::unique_ptr<store::SecretStore> secrets_;
+  std::unique_ptr<FollowedPolicies> policies_;
+  std::unique_ptr<PromptKeeper> prompts_;  // before what holds generations, as traffic_
   std::unique_ptr<DataAdmin> data_;
   std::unique_ptr<AnswerCache> cache_;  // before what holds generations, as traffic_
   std::unique_ptr<AuthGuard> guard_;
   std::unique_ptr<limits::RateLimiter> login_failures_;
   ThreadPool login_threads_{"gateway-login", 2, 32};
+  std::unique_ptr<RefusalAudit> refusals_;
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<SchedulerClient> scheduler_;
   std::unique_ptr<ScannerClient> scanner_;
   std::unique_ptr<EndpointTable> table_;
   const Edge edge_{config_.edge};
   std::unique_ptr<Front> front_;
+  std::unique_ptr<Upkeep> upkeep_;
   std::unique_ptr<TlsReloader> tls_;
   std::unique_ptr<http::Server> http_;
   std::unique_ptr<GrpcServices> grpc_services_;

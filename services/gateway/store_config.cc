@@ -21,6 +21,23 @@ void BindStore(config::Binder& b, std::string& where, StoreConfig& c) {
       "master_keys", &c.master_keys,
       "keys of the encryption at rest, id:64 hexadecimal digits, separated by commas; the first "
       "seals what is new, the others open what is older; empty = nothing can be sealed");
+  b.Int(
+      "audit_refusals", &c.refusals.most, 0, 10'000,
+      "requests that were turned away at the door (401, 403, 429): addresses and keys in a minute "
+      "with rows of their own in the audit, the rest is counted together; 0 = none are written");
+  b.Section("retention", "What goes by itself when it is old.",
+            [&](config::Binder& retention) { Bind(retention, c.retention); });
+  b.Section("prompts", "Prompts and answers, kept sealed where it is asked for.",
+            [&](config::Binder& prompts) {
+              prompts.Int(
+                  "days", &c.prompts.days, 0, kMostDays,
+                  "how long they are kept, of tenants whose setting `prompts` does not say; "
+                  "0 = not at all; needs gateway.master_keys");
+              prompts.Bytes("max_bytes", &c.prompts.max_bytes, 1024, 4 << 20,
+                            "of a prompt and of each answer; what is longer is cut");
+            });
+  b.Duration("system_metrics_interval", &c.metrics_interval, 0ms, 24h,
+             "between two rows of the table system_metrics; 0 = none");
   b.Section("store", "How the database is used.", [&](config::Binder& store) {
     store.Int("connections", &c.database.connections, 1, 256,
               "connections to PostgreSQL at most; of SQLite, those that only read");
@@ -33,6 +50,13 @@ void BindStore(config::Binder& b, std::string& where, StoreConfig& c) {
     store.Duration("longest_back_off", &c.database.longest_back_off, 50ms, 5min,
                    "between two attempts to reach a server that is away; PostgreSQL");
   });
+}
+
+absl::Status Validate(const StoreConfig& config) {
+  if (config.prompts.days > 0 && config.master_keys.empty()) {
+    return InvalidArgument("gateway.prompts.days: needs gateway.master_keys to seal them under");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<store::MasterKeys> MasterKeysOf(const StoreConfig& config) {

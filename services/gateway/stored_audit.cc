@@ -31,9 +31,28 @@ store::AuditRow ToAuditRow(identity::AuditEvent event) {
   return row;
 }
 
-StoredAudit::StoredAudit(std::shared_ptr<store::Database> database, std::string key)
+absl::Status AppendNotes(store::Database& database, std::span<const std::string> notes,
+                         std::string_view key) {
+  std::vector<store::AuditRow> rows;
+  for (const std::string& note : notes) {
+    auto row = store::ParseAuditJson(note);
+    if (row.ok()) {
+      rows.push_back(*std::move(row));
+    } else {
+      kLog.Error("an event of the audit in the journal is broken", {{"exception", row.status()}});
+    }
+  }
+  if (rows.empty()) return absl::OkStatus();
+  return database.Write(store::Scope::System(), [&](store::Session& session) {
+    return store::AppendAudit(session, rows, key, true);
+  });
+}
+
+StoredAudit::StoredAudit(std::shared_ptr<store::Database> database, std::string key,
+                         usage::Spool* journal)
     : database_(std::move(database)),
       key_(std::move(key)),
+      journal_(journal),
       writer_([this](const std::vector<store::AuditRow>& rows, bool again) {
         return database_->Write(store::Scope::System(), [&](store::Session& session) {
           return store::AppendAudit(session, rows, key_, again);
@@ -41,14 +60,16 @@ StoredAudit::StoredAudit(std::shared_ptr<store::Database> database, std::string 
       }) {}
 
 void StoredAudit::Note(identity::AuditEvent event) {
-  const std::string request_id = event.request_id;
-  const std::string action = event.action;
+  store::AuditRow row = ToAuditRow(std::move(event));
+  if (journal_ != nullptr && journal_->Note(store::AuditJson(row)).ok()) return;
+  const std::string request_id = row.request_id;
+  const std::string action = row.action;
   const auto lost = [request_id, action](const absl::Status& status) {
     if (status.ok()) return;
     kLog.Error("an event of the audit was lost",
                {{"request_id", request_id}, {"action", action}, {"exception", status}});
   };
-  if (!writer_.Add(ToAuditRow(std::move(event)), lost)) {
+  if (!writer_.Add(std::move(row), lost)) {
     lost(ResourceExhausted("too many events wait for the database"));
   }
 }

@@ -125,7 +125,8 @@ absl::StatusOr<std::unique_ptr<Traffic>> Traffic::Make(const TrafficConfig& conf
                                    config.limits.redis_down, std::move(hooks));
   }
   out->guard_ = std::make_unique<TrafficGuard>(std::move(options), std::move(limiter), shared,
-                                               out->spool_.get(), out->metrics_);
+                                               config.usage.enabled ? out->spool_.get() : nullptr,
+                                               out->metrics_);
   return out;
 }
 

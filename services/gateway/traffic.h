@@ -34,7 +34,7 @@ class UsageStore : public usage::UsageSink {
 
 class Traffic {
  public:
-  // `journal` is the folder of usage on its way to the store; empty: it is not recorded. `quotas`
+  // `journal` is the folder of usage and notes on their way to the store; empty: none. `quotas`
   // (nullptr: none beside the configuration's) and `registry` outlive it.
   static absl::StatusOr<std::unique_ptr<Traffic>> Make(const TrafficConfig& config,
                                                        telemetry::Registry& registry,
@@ -45,7 +45,7 @@ class Traffic {
 
   TrafficGuard& guard() { return *guard_; }
   redis::Client* redis() { return redis_.get(); }  // nullptr: none is configured
-  usage::Spool* spool() { return spool_.get(); }   // nullptr: usage is not recorded
+  usage::Spool* spool() { return spool_.get(); }   // nullptr: there is no journal
 
  private:
   explicit Traffic(telemetry::Registry& registry) : registry_(registry), metrics_(registry) {}

@@ -249,14 +249,14 @@ std::vector<Charge> TrafficGuard::ChargesOf(const Party& party, const Needs& nee
   add(LimitScope::kAddress, address, "a:" + address);
   add(LimitScope::kGlobal, "", "g");
   if (needs.generation && options_.quotas != nullptr) {
-    options_.quotas->book()->AddCharges({.tenant = who.tenant,
-                                         .project = who.project,
-                                         .user = needs.user,
-                                         .key_id = who.key_id,
-                                         .model = needs.model,
-                                         .tokens = needs.tokens,
-                                         .cost_micros = needs.cost_micros},
-                                        clock_.Wall(), out);
+    options_.quotas->now()->AddCharges({.tenant = who.tenant,
+                                        .project = who.project,
+                                        .user = needs.user,
+                                        .key_id = who.key_id,
+                                        .model = needs.model,
+                                        .tokens = needs.tokens,
+                                        .cost_micros = needs.cost_micros},
+                                       clock_.Wall(), out);
   }
   return out;
 }

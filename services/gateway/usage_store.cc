@@ -5,6 +5,7 @@
 
 #include "libs/base/status.h"
 #include "services/gateway/quota_book.h"
+#include "services/gateway/stored_audit.h"
 
 namespace weft::gateway {
 namespace {
@@ -39,6 +40,10 @@ absl::Status DatabaseUsageStore::Write(std::span<const usage::UsageRow> rows) {
     record.at_us = row.created_at_us;
   }
   return store::AddUsage(*database_, records);
+}
+
+absl::Status DatabaseUsageStore::WriteNotes(std::span<const std::string> notes) {
+  return AppendNotes(*database_, notes, audit_key_);
 }
 
 absl::StatusOr<uint64_t> DatabaseUsageStore::UsedSoFar(const limits::Charge& charge) {

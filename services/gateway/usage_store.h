@@ -1,4 +1,5 @@
-// Usage on its way into the gateway's database, and what quotas read of it.
+// Usage, and the audit of what used models, on their way from the journal into the gateway's
+// database; and what quotas read of it.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -16,14 +17,17 @@ namespace weft::gateway {
 
 class DatabaseUsageStore final : public UsageStore {
  public:
-  explicit DatabaseUsageStore(std::shared_ptr<store::Database> database)
-      : database_(std::move(database)) {}
+  // `audit_key`: of the audit's chains.
+  explicit DatabaseUsageStore(std::shared_ptr<store::Database> database, std::string audit_key = {})
+      : database_(std::move(database)), audit_key_(std::move(audit_key)) {}
 
   absl::Status Write(std::span<const usage::UsageRow> rows) override;
+  absl::Status WriteNotes(std::span<const std::string> notes) override;
   absl::StatusOr<uint64_t> UsedSoFar(const limits::Charge& charge) override;
 
  private:
   const std::shared_ptr<store::Database> database_;
+  const std::string audit_key_;
 };
 
 }  // namespace weft::gateway

@@ -133,3 +133,71 @@ def test_acts_that_were_answered_survive_kill_9_of_gateway_and_postgresql(fresh_
     kept = set(postgres.sql("weft", "SELECT name FROM projects").splitlines())
     assert set(rows) == kept  # an act and its row are one transaction
     assert "whole" in weftctl("audit", "verify", "--home", mesh.home).stdout
+
+
+def test_uses_of_models_that_were_answered_are_in_the_audit_once_after_kill_9(fresh_mesh, postgres, weftctl):
+    mesh = fresh_mesh(workers=1, extra={"gateway": {"database": postgres.url}})
+    answered, stop = [], threading.Event()
+    headers = mesh.headers()
+    with mesh.client() as client:
+        model = client.get("/v1/models").json()["data"][0]["id"]
+    body = {"model": model, "prompt": "A", "max_tokens": 1, "temperature": 0}
+
+    def use():
+        while not stop.is_set():
+            try:
+                answer = httpx.post(f"{mesh.url}/v1/completions", json=body, headers=headers, timeout=60)
+            except httpx.HTTPError:
+                continue
+            assert answer.status_code in (200, 429, 503), answer.text
+            if answer.status_code == 200:
+                answered.append(answer.headers["x-request-id"])
+
+    def more(count=15):
+        target = len(answered) + count
+        wait_until(lambda: len(answered) >= target, timeout=120)
+
+    users = [threading.Thread(target=use) for _ in range(2)]
+    for user in users:
+        user.start()
+    try:
+        for _ in range(2):
+            more()
+            mesh.kill("gateway")
+            more()
+            postgres.kill()
+            mesh.kill("gateway")  # what it has not stored is on the disk alone
+            postgres.start()
+        more()
+    finally:
+        stop.set()
+        for user in users:
+            user.join()
+
+    def rows():
+        return postgres.sql("weft", "SET weft.scope = 'system'; SELECT request_id FROM audit_logs WHERE action = "
+                                    "'models:use' AND outcome = 'ok'").splitlines()
+
+    wait_until(lambda: set(answered) <= set(rows()), timeout=60)
+    found = rows()
+    assert len(found) == len(set(found)), "a use is in the audit twice"
+    assert "whole" in weftctl("audit", "verify", "--home", mesh.home).stdout
+
+
+def test_refused_requests_are_in_the_audit_and_a_flood_is_few_rows(company, weftctl):
+    with httpx.Client(base_url=company.url) as client:
+        for _ in range(50):
+            answer = client.get("/v1/models", headers={"Authorization": "Bearer weft_nobody_knows"})
+            assert answer.status_code in (401, 429)
+
+    def refused():
+        listed = weftctl("audit", "list", "--home", company.home, "--tenant", "*", "--action", "access:refuse",
+                         "--json").stdout
+        return [json.loads(line) for line in listed.splitlines()]
+
+    found = wait_until(lambda: refused(), timeout=30)
+    assert len(found) <= 3
+    assert found[0]["ip_address"].startswith("127.0.0.1")
+    assert json.loads(found[0]["details"])["reason"] == "bad_key"
+    assert found[0]["resource_id"] == "GET /v1/models"
+    assert "nobody_knows" not in json.dumps(found)

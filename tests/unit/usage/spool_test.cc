@@ -33,6 +33,16 @@ class Table final : public UsageSink {
     }
     return absl::OkStatus();
   }
+  absl::Status WriteNotes(std::span<const std::string> notes) override {
+    std::lock_guard lock(mutex_);
+    if (away_) return Unavailable("the store is away");
+    notes_.insert(notes_.end(), notes.begin(), notes.end());
+    return absl::OkStatus();
+  }
+  std::vector<std::string> notes() {
+    std::lock_guard lock(mutex_);
+    return notes_;
+  }
   void SetAway(bool away) {
     std::lock_guard lock(mutex_);
     away_ = away;
@@ -49,6 +59,7 @@ class Table final : public UsageSink {
  private:
   std::mutex mutex_;
   std::map<std::string, UsageRow> rows_;
+  std::vector<std::string> notes_;
   int writes_ = 0;
   int again_ = 0;
   bool away_ = false;
@@ -100,6 +111,30 @@ TEST_CASE("What ended reaches the store, in one write for many", "[usage]") {
   const std::string folder = dir.File("usage");
   spool.reset();
   CHECK(FilesIn(folder) == 0);
+}
+
+TEST_CASE("Notes reach the store in their order, also from the next process", "[usage]") {
+  test::TempDir dir;
+  auto table = std::make_shared<Table>();
+  table->SetAway(true);
+  std::vector<std::string> all;
+  {
+    auto spool = Spool::Open(OptionsIn(dir), table).value();
+    for (int i = 0; i < 1200; ++i) {
+      const auto ticket = spool->Begin(RowOf(std::to_string(i)));
+      all.push_back("note " + std::to_string(i));
+      REQUIRE(spool->Note(all.back()).ok());
+      spool->End(ticket, RowOf(std::to_string(i), 1));
+    }
+    CHECK_FALSE(spool->Note("two\nlines").ok());
+    CHECK_FALSE(spool->Note(std::string(100'000, 'x')).ok());
+  }
+  CHECK(table->notes().empty());
+  table->SetAway(false);
+  auto spool = Spool::Open(OptionsIn(dir), table).value();
+  REQUIRE(spool->Flush(30s));
+  CHECK(table->notes() == all);
+  CHECK(table->rows().size() == 1200);
 }
 
 TEST_CASE("A store that was away gets everything later, also from the next process", "[usage]") {
