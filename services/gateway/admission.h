@@ -49,8 +49,8 @@ class Admission {
     absl::Status status;
   };
   // Public routes do not look at credentials at all. `rate_limited` false: whoever handles it takes
-  // the limits of it, with all that they need to know. The status may be NeedsBody: then nothing was
-  // decided and nothing counted, and it is asked again with the body.
+  // the limits of it, with all that they need to know. The status may be NeedsBody: then nothing
+  // was decided and nothing counted, and it is asked again with the body.
   Pass Check(const identity::Guard& guard, bool rate_limited,
              const identity::Credentials& credentials, std::string_view request_id = {});
   // Into the audit, bounded: a request that was turned away.

@@ -61,7 +61,11 @@ void BindLdap(config::Binder& b, identity::LdapOptions& o) {
 }  // namespace
 
 void Bind(config::Binder& b, IdentityConfig& c) {
-  b.Text("environment", &c.environment, "in the text of new keys: 1 to 16 of a-z and 0-9", 1, 16);
+  b.Text("environment", &c.environment,
+         "in the text of new keys, and decides about their rate where none is given (dev 100 a "
+         "minute, "
+         "prod 1000, others 60): 1 to 16 of a-z and 0-9. ENVIRONMENT sets its default",
+         1, 16);
   b.Bool(
       "signed_requests", &c.signed_requests,
       "take requests that are signed with a key's signing secret; needs a key_pepper of at least "
@@ -136,6 +140,21 @@ absl::Status IdentityConfig::Validate() const {
   WEFT_ASSIGN_OR_RETURN(const auto book, Roles());
   return Annotate(identity::CertificateAuthenticator::Make(certificates, *book).status(),
                   "gateway.identity.certificates");
+}
+
+absl::Status ApplyDocumentedEnvironment(
+    const std::vector<std::pair<std::string, std::string>>& environment, IdentityConfig& identity) {
+  for (const auto& [name, value] : environment) {
+    if (name != "ENVIRONMENT" || value.empty()) continue;
+    const std::string_view known = value == "development"  ? "dev"
+                                   : value == "production" ? "prod"
+                                                           : std::string_view(value);
+    if (!identity::IsEnvironmentName(known)) {
+      return InvalidArgument("environment ENVIRONMENT: must be 1 to 16 of a-z and 0-9");
+    }
+    identity.environment = known;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace weft::gateway

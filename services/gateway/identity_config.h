@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "libs/identity/certificate_names.h"
@@ -39,5 +40,10 @@ struct IdentityConfig {
 };
 
 void Bind(config::Binder& binder, IdentityConfig& config);
+
+// ENVIRONMENT sets the default of `environment`; "development" and "production" are dev and prod.
+// INVALID_ARGUMENT names the variable.
+absl::Status ApplyDocumentedEnvironment(
+    const std::vector<std::pair<std::string, std::string>>& environment, IdentityConfig& identity);
 
 }  // namespace weft::gateway

@@ -53,6 +53,7 @@ absl::Status KeyAdmin::Settle(const Actor& actor, std::string_view action, std::
 }
 
 absl::StatusOr<identity::CreatedKey> KeyAdmin::Create(const Actor& actor, identity::NewKey key) {
+  if (key.requests_per_minute == 0) key.requests_per_minute = default_rate_;
   if (key.tenant.empty()) key.tenant = Crosses(actor) ? "default" : actor.principal->tenant;
   absl::StatusOr<identity::CreatedKey> created = identity::CreatedKey();
   if (absl::Status status = MayGive(actor, key); !status.ok()) {

@@ -16,11 +16,13 @@ namespace weft::gateway {
 // Thread safe. The parts outlive it. Errors are fit for clients (StoreTrouble).
 class KeyAdmin {
  public:
-  KeyAdmin(identity::KeyService& keys, identity::AuditSink& audit, Clock& clock = Clock::Real())
-      : keys_(keys), audit_(audit), clock_(clock) {}
+  // `default_rate`: requests a minute of keys that are made without.
+  KeyAdmin(identity::KeyService& keys, identity::AuditSink& audit, uint32_t default_rate = 60,
+           Clock& clock = Clock::Real())
+      : keys_(keys), audit_(audit), default_rate_(default_rate), clock_(clock) {}
 
-  // An empty tenant means "default" for those who may act on every tenant, else one's own.
-  // PERMISSION_DENIED for a key that may do what its maker may not.
+  // A rate of 0 is the default. An empty tenant means "default" for those who may act on every
+  // tenant, else one's own. PERMISSION_DENIED for a key that may do what its maker may not.
   absl::StatusOr<identity::CreatedKey> Create(const Actor& actor, identity::NewKey key);
   // An empty tenant means all that the caller may see.
   absl::StatusOr<std::vector<store::KeyRecord>> List(const Actor& actor, std::string_view tenant);
@@ -40,6 +42,7 @@ class KeyAdmin {
 
   identity::KeyService& keys_;
   identity::AuditSink& audit_;
+  const uint32_t default_rate_;
   Clock& clock_;
 };
 

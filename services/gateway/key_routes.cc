@@ -175,7 +175,7 @@ absl::StatusOr<identity::NewKey> ToNewKey(const v1::CreateKeyRequest& request) {
   key.name = request.name();
   key.tenant = request.tenant();
   if (!request.role().empty()) key.role = request.role();
-  if (request.requests_per_minute() != 0) key.requests_per_minute = request.requests_per_minute();
+  key.requests_per_minute = request.requests_per_minute();
   key.max_priority = request.max_priority();
   key.expires_at = request.expires_at_unix();
   key.project = request.project();

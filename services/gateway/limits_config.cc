@@ -172,6 +172,11 @@ std::string JournalFolder(const UsageConfig& config, const std::string& database
   return store::Database::IsPostgresUrl(database) ? ".weft/usage" : database + ".usage";
 }
 
+uint32_t DefaultKeyRate(std::string_view environment) {
+  if (environment == "dev") return 100;
+  return environment == "prod" ? 1000 : 60;
+}
+
 absl::Status ApplyDocumentedEnvironment(
     const std::vector<std::pair<std::string, std::string>>& environment, RedisConfig& redis,
     LimitsConfig& limits) {

@@ -82,6 +82,10 @@ void Bind(config::Binder& binder, UsageConfig& config);
 // rows of used models go through it too, also where usage is not recorded.
 std::string JournalFolder(const UsageConfig& config, const std::string& database);
 
+// Requests a minute of a key that is made without, by its environment (requirement 000): dev 100,
+// prod 1000, others 60.
+uint32_t DefaultKeyRate(std::string_view environment);
+
 // The variables that deployments know by other names: REDIS_URL, RATE_LIMIT_PER_MINUTE and
 // MAX_CONCURRENT_REQUESTS set defaults, which file, WEFT_… and --set override. INVALID_ARGUMENT
 // names the variable.

@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   absl::Status status = weft::gateway::ApplyDocumentedEnvironment(environment, config.traffic.redis,
                                                                   config.traffic.limits);
   status.Update(weft::gateway::ApplyDocumentedEnvironment(environment, config.cache));
+  status.Update(weft::gateway::ApplyDocumentedEnvironment(environment, config.identity));
   if (!status.ok()) {
     std::fprintf(stderr, "weft-gateway: %s\n", std::string(weft::Message(status)).c_str());
     return 2;

@@ -72,7 +72,8 @@ void RefusalAudit::FlushLocked(WallTime now) {
   for (const auto& [party, count] : parties_) {
     if (count.more > 0) WriteLocked(party, count, now);
   }
-  if (others_.more > 0) WriteLocked({.reason = "others"}, others_, now);
+  if (others_.more > 0)
+    WriteLocked({.address = {}, .tenant = {}, .key_id = {}, .reason = "others"}, others_, now);
   parties_.clear();
   others_ = Count();
 }

@@ -177,7 +177,8 @@ class Server final : public GatewayServer {
         secrets_->available());
     data_ = std::make_unique<DataAdmin>(database_, *audit, *secrets_);
     audit_ = std::move(audit);
-    key_admin_ = std::make_unique<KeyAdmin>(*identity_.keys, *audit_);
+    key_admin_ = std::make_unique<KeyAdmin>(*identity_.keys, *audit_,
+                                            DefaultKeyRate(config_.identity.environment));
     return Bootstrap(config_, *identity_.keys);
   }
 

@@ -40,7 +40,10 @@ std::string DatabaseOf(const std::string& url) {
 
 }  // namespace
 
-PostgresServer::PostgresServer(const std::vector<std::string>& settings) : bin_(ServerPrograms()) {
+uid_t PostgresServer::User() { return geteuid() == 0 ? kNobody : geteuid(); }
+
+PostgresServer::PostgresServer(const std::vector<std::string>& settings, int port)
+    : port_(port), bin_(ServerPrograms()) {
   if (geteuid() == 0 && chown(folder().c_str(), kNobody, kNobody) != 0) {
     throw std::runtime_error("chown " + folder());
   }
@@ -48,7 +51,8 @@ PostgresServer::PostgresServer(const std::vector<std::string>& settings) : bin_(
        "--no-locale", "--no-sync"});
   {
     std::ofstream config(folder() + "/data/postgresql.conf", std::ios::app);
-    config << "listen_addresses = ''\nunix_socket_directories = '" << folder() << "'\n"
+    config << "port = " << port_ << "\nlisten_addresses = ''\nunix_socket_directories = '"
+           << folder() << "'\n"
            << "shared_buffers = 16MB\nmax_connections = 60\nfsync = off\n"
            << "log_min_messages = warning\n";
     for (const std::string& line : settings) config << line << "\n";
@@ -89,7 +93,8 @@ void PostgresServer::Start() {
       server_ = std::make_unique<testing::Process>(
           Unprivileged({bin_ + "/postgres", "-D", folder() + "/data"}), folder() + "/log");
     }
-    testing::Process ask({bin_ + "/pg_isready", "-q", "-h", folder()}, folder() + "/log");
+    testing::Process ask({bin_ + "/pg_isready", "-q", "-h", folder(), "-p", std::to_string(port_)},
+                         folder() + "/log");
     if (ask.Wait(10s) == 0) return;
     if (std::chrono::steady_clock::now() > end) throw std::runtime_error("no server: " + Log());
     std::this_thread::sleep_for(20ms);
@@ -105,20 +110,22 @@ void PostgresServer::Kill() {
 std::string PostgresServer::NewDatabase() {
   const std::string name = "t" + std::to_string(++databases_);
   Sql("postgresql:///postgres", "CREATE DATABASE " + name + " OWNER weft");
-  return "postgresql://weft@/" + name + "?host=" + folder();
+  return "postgresql://weft@/" + name + "?host=" + folder() + "&port=" + std::to_string(port_);
 }
 
 std::string PostgresServer::AsSuperuser(const std::string& url) const {
-  return "postgresql://postgres@/" + DatabaseOf(url) + "?host=" + folder();
+  return "postgresql://postgres@/" + DatabaseOf(url) + "?host=" + folder() +
+         "&port=" + std::to_string(port_);
 }
 
 std::string PostgresServer::Sql(const std::string& url, const std::string& sql) {
   const std::string out = folder() + "/psql.out";
   std::error_code ignored;
   fs::remove(out, ignored);
-  testing::Process psql({bin_ + "/psql", "-h", folder(), "-U", "postgres", "-d", DatabaseOf(url),
-                         "-v", "ON_ERROR_STOP=1", "-qAt", "-c", sql},
-                        out);
+  testing::Process psql(
+      {bin_ + "/psql", "-h", folder(), "-p", std::to_string(port_), "-U", "postgres", "-d",
+       DatabaseOf(url), "-v", "ON_ERROR_STOP=1", "-qAt", "-c", sql},
+      out);
   if (psql.Wait(60s) != 0) throw std::runtime_error("psql: " + ReadFile(out));
   return ReadFile(out);
 }
@@ -131,7 +138,7 @@ std::string PostgresServer::ThroughPgBouncer(const std::string& url) {
       throw std::runtime_error("chown " + socket);
     }
     std::ofstream(folder() + "/pgbouncer.ini")
-        << "[databases]\n* = host=" << folder() << " user=weft\n[pgbouncer]\n"
+        << "[databases]\n* = host=" << folder() << " port=" << port_ << " user=weft\n[pgbouncer]\n"
         << "listen_addr =\nunix_socket_dir = " << socket << "\nauth_type = any\n"
         << "pool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 200\n"
         << "server_login_retry = 1\n";

@@ -2,6 +2,8 @@
 // program: in a folder of its own, on Unix sockets, as an unprivileged user.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,8 +14,8 @@ namespace weft::test {
 
 class PostgresServer {
  public:
-  // `settings` are lines of postgresql.conf.
-  explicit PostgresServer(const std::vector<std::string>& settings = {});
+  // `settings` are lines of postgresql.conf; the port is also of the Unix socket.
+  explicit PostgresServer(const std::vector<std::string>& settings = {}, int port = 5432);
   ~PostgresServer();
 
   // A new, empty database that the ordinary role `weft` owns; returns its URL.
@@ -28,6 +30,7 @@ class PostgresServer {
   void Start();  // returns when it answers
   void Kill();   // SIGKILL, as kill -9 of the postmaster; its children are gone when it returns
   const std::string& folder() const { return folder_.path(); }
+  static uid_t User();  // who owns what the server reads
 
  private:
   std::vector<std::string> Unprivileged(std::vector<std::string> argv) const;
@@ -35,6 +38,7 @@ class PostgresServer {
   std::string Log() const;
 
   testing::TempDir folder_;
+  const int port_;
   std::string bin_;
   std::unique_ptr<testing::Process> server_;
   std::unique_ptr<testing::Process> bouncer_;

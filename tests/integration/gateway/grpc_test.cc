@@ -178,7 +178,7 @@ TEST_CASE("gRPC serves models, tokens and keys to those who may", "[gateway]") {
   v1::CreateKeyResponse created;
   REQUIRE(api.admin->CreateKey(api.Context().get(), create, &created).ok());
   CHECK(created.key().role() == "developer");
-  CHECK(created.key().requests_per_minute() == 60);
+  CHECK(created.key().requests_per_minute() == 100);  // of the environment dev
   CHECK(created.key().max_priority() == "high");
   const std::string admin_key = std::exchange(api.key, created.secret());
   v1::ListKeysResponse keys;

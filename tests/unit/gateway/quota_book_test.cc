@@ -58,8 +58,11 @@ TEST_CASE("A request is held against the quotas of all that it belongs to", "[ga
   CHECK(charges.at("u:acme:ann:1:cost:2026-11-21").cost == 7);
   CHECK(charges.at("k:k1:tok:2026-11-21").warn_at == 3);
   CHECK(charges.at("n:acme:org/m:q4:tok:2026-11").limit == 14);
-  CHECK(Charges(book, {.tenant = "nobody"}).empty());
-  CHECK(Charges(book, {.tenant = "acme"}).size() == 1);  // no project, no user
+  QuotaUse other;
+  other.tenant = "nobody";
+  CHECK(Charges(book, other).empty());
+  other.tenant = "acme";
+  CHECK(Charges(book, other).size() == 1);  // no project, no user
   for (const auto& [text, charge] : charges) {
     QuotaKey key;
     REQUIRE(Parse(text, key));

@@ -22,6 +22,13 @@ struct Sink final : weft::identity::AuditSink {
   std::vector<AuditEvent> events;
 };
 
+RefusalAudit::Refused From(std::string_view reason, std::string_view address) {
+  RefusalAudit::Refused refused;
+  refused.reason = reason;
+  refused.address = address;
+  return refused;
+}
+
 nlohmann::json Details(const AuditEvent& event) { return nlohmann::json::parse(event.details); }
 
 }  // namespace
@@ -35,17 +42,17 @@ TEST_CASE("The first refusal is a row at once, those that follow one row with th
   who.tenant = "acme";
   who.key_id = "k1";
   for (int i = 0; i < 1000; ++i) {
+    const std::string id = "r" + std::to_string(i);
     audit.Note({.reason = "bad_key",
                 .address = "192.0.2.1",
+                .principal = nullptr,
                 .method = "POST",
                 .target = "/v1/chat/completions?secret=1",
-                .request_id = "r" + std::to_string(i)});
+                .request_id = id});
   }
-  audit.Note({.reason = "role",
-              .address = "192.0.2.1",
-              .principal = &who,
-              .method = "GET",
-              .target = "/v1/keys"});
+  auto role = From("role", "192.0.2.1");
+  role.principal = &who;
+  audit.Note(role);
   REQUIRE(sink.events.size() == 2);
   CHECK(sink.events[0].action == "access:refuse");
   CHECK(sink.events[0].outcome == "denied");
@@ -63,7 +70,7 @@ TEST_CASE("The first refusal is a row at once, those that follow one row with th
   CHECK(sink.events[2].ip_address == "192.0.2.1");
   CHECK(Details(sink.events[2])["count"] == 999);
   CHECK(Details(sink.events[2])["reason"] == "bad_key");
-  audit.Note({.reason = "bad_key", .address = "192.0.2.1"});
+  audit.Note(From("bad_key", "192.0.2.1"));
   CHECK(sink.events.size() == 4);  // a new interval
 }
 
@@ -73,9 +80,9 @@ TEST_CASE("A flood from many addresses is a bounded number of rows", "[gateway]"
   {
     RefusalAudit audit(sink, {.most = 10}, clock);
     for (int i = 0; i < 20'000; ++i) {
-      audit.Note(
-          {.reason = "no_key",
-           .address = "10." + std::to_string(i / 256) + "." + std::to_string(i % 256) + ".1"});
+      const std::string address =
+          "10." + std::to_string(i / 256) + "." + std::to_string(i % 256) + ".1";
+      audit.Note(From("no_key", address));
     }
     CHECK(sink.events.size() == 10);
   }
@@ -84,6 +91,6 @@ TEST_CASE("A flood from many addresses is a bounded number of rows", "[gateway]"
   CHECK(Details(sink.events[10])["count"] == 19'990);
   Sink none;
   RefusalAudit off(none, {.most = 0}, clock);
-  off.Note({.reason = "no_key", .address = "10.0.0.1"});
+  off.Note(From("no_key", "10.0.0.1"));
   CHECK(none.events.empty());
 }

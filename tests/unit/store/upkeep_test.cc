@@ -2,6 +2,7 @@
 #include "libs/store/upkeep.h"
 
 #include <atomic>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "libs/base/status.h"

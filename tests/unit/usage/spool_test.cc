@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "libs/base/status.h"
@@ -249,6 +250,7 @@ struct Child {
       const std::string id = std::to_string(getpid()) + "-" + std::to_string(i);
       const auto ticket = spool->Begin(RowOf(id));
       spool->Progress(runs, 10, 0, i);
+      if (!spool->Note("note " + id).ok()) _exit(2);
       spool->End(ticket, RowOf(id, i));
       if (write(fds[1], &i, sizeof(i)) != sizeof(i)) _exit(1);
     }
@@ -266,7 +268,8 @@ struct Child {
   pid_t pid = -1;
 };
 
-TEST_CASE("A killed process loses no row that it ended and no token that it made", "[usage]") {
+TEST_CASE("A killed process loses no row that it ended, no note and no token that it made",
+          "[usage]") {
   test::TempDir dir;
   auto table = std::make_shared<Table>();
   SpoolOptions options = OptionsIn(dir);
@@ -283,6 +286,12 @@ TEST_CASE("A killed process loses no row that it ended and no token that it made
       const std::string id = std::to_string(child.pid) + "-" + std::to_string(i);
       REQUIRE(rows.contains(id));
       REQUIRE(rows.at(id).completion_tokens == i);
+    }
+    const auto notes = table->notes();
+    const std::set<std::string> once(notes.begin(), notes.end());
+    CHECK(once.size() == notes.size());
+    for (uint64_t i = 1; i <= said; ++i) {
+      REQUIRE(once.contains("note " + std::to_string(child.pid) + "-" + std::to_string(i)));
     }
     // One more may have ended, or only begun, without having been said.
     expected += said;
