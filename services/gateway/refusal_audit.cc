@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "libs/identity/api_key.h"
 #include "libs/limits/address_key.h"
 
 namespace weft::gateway {
@@ -51,9 +52,10 @@ void RefusalAudit::Note(const Refused& refused) {
   identity::AuditEvent event = identity::AuditOf(refused.principal, now);
   event.action = kAction;
   event.resource_type = "endpoint";
-  event.resource_id =
-      std::string(refused.method) + " " +
-      std::string(refused.target.substr(0, refused.target.find('?')).substr(0, kMostPath));
+  const std::string_view path = refused.target.substr(0, refused.target.find('?'));
+  // A key that was put into the path does not get into the audit.
+  event.resource_id = identity::RedactSecrets(std::string(refused.method) + " " +
+                                              std::string(path.substr(0, kMostPath)));
   event.outcome = "denied";
   event.request_id = refused.request_id;
   event.ip_address = refused.address;

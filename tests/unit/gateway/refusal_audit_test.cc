@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "libs/identity/api_key.h"
 #include "tests/support/catch.h"
 
 using weft::FakeClock;
@@ -62,6 +63,14 @@ TEST_CASE("The first refusal is a row at once, those that follow one row with th
   CHECK(Details(sink.events[0]) == nlohmann::json{{"reason", "bad_key"}});
   CHECK(sink.events[1].tenant == "acme");
   CHECK(sink.events[1].key_id == "k1");
+  auto in_path = From("no_key", "192.0.2.1");
+  const std::string key = weft::identity::NewApiKey("dev").text;
+  const std::string target = "/v1/models/" + key;
+  in_path.target = target;
+  audit.Note(in_path);
+  REQUIRE(sink.events.size() == 3);
+  CHECK(sink.events[2].resource_id.find(key) == std::string::npos);
+  sink.events.pop_back();
   audit.Tick();
   CHECK(sink.events.size() == 2);
   clock.Advance(61s);
