@@ -1,7 +1,7 @@
 // The engine on one GPU with made-up weights of real shapes: tokens per second beside the bytes
 // that each step must move. One JSON object per measurement on a line of its own.
 //
-//   gpu_engine_bench [--device N] [--shape NAME] [--type bf16|q4_k|q8_0|q4_0|q4_1|q6_k]
+//   gpu_engine_bench [--device N] [--shape NAME] [--type bf16|fp8|q4_k|q8_0|q4_0|q4_1|q6_k]
 //                    [--batch N] [--context N] [--tokens N] [--sequences N] [--bandwidth BYTES/S]
 //
 // --sequences 0 (the default): `batch` sequences with a prompt of `context` tokens decode `tokens`
@@ -39,6 +39,7 @@ struct Options {
 
 absl::StatusOr<DType> TypeOf(const std::string& name) {
   for (const auto& [text, type] : {std::pair{"bf16", DType::kBF16},
+                                   {"fp8", DType::kF8E4M3},
                                    {"q4_0", DType::kQ4_0},
                                    {"q4_1", DType::kQ4_1},
                                    {"q8_0", DType::kQ8_0},
@@ -46,7 +47,7 @@ absl::StatusOr<DType> TypeOf(const std::string& name) {
                                    {"q6_k", DType::kQ6_K}}) {
     if (name == text) return type;
   }
-  return InvalidArgument("type: {} is not bf16, q4_0, q4_1, q8_0, q4_k or q6_k", name);
+  return InvalidArgument("type: {} is not bf16, fp8, q4_0, q4_1, q8_0, q4_k or q6_k", name);
 }
 
 class Traffic {

@@ -226,10 +226,14 @@ absl::StatusOr<Weight> GpuContext::KeepMatrix(const Weight& raw, bool (*supporte
     if (!gpu::CanMakeUp(out.type)) return Unimplemented("made-up weights of {}", Name(out.type));
     WEFT_RETURN_IF_ERROR(gpu::ToStatus(gpu::FillRandom(out.type,
                                                        {.to = weights_.At(matrix.slice),
-                                                        .bytes = bytes,
+                                                        .bytes = matrix_bytes,
                                                         .seed = ++*made_up_ << 32,
                                                         .deviation = 0.02f},
                                                        stream_.get())));
+    if (scales.has_value()) {
+      const DeviceArena::Slice after{matrix.slice.offset + matrix_bytes, bytes - matrix_bytes};
+      WEFT_RETURN_IF_ERROR(Annotate(Upload(scales->data(), after.bytes, after), name));
+    }
   }
   if (!std::exchange(matrix.copied, true)) {
     const std::vector<uint16_t> rounded =

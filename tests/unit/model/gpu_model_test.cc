@@ -82,14 +82,18 @@ TEST_CASE("The transformer on the GPU's kernels computes what the oracle does", 
 }
 
 TEST_CASE("A row on the GPU has the same bits in one step and in chunks", "[gpu][model]") {
-  const DType kv_type = GENERATE(DType::kF16, DType::kBF16);
+  const DType kv_type = GENERATE(DType::kF16, DType::kBF16, DType::kF8E4M3);
   INFO(Name(kv_type));
-  const auto gpu =
-      test::LoadModel(GgufFile::FromBytes(Tiny(DType::kQ8_0).Bytes()).value(), OnGpu(kv_type));
+  const auto file = GgufFile::FromBytes(Tiny(DType::kQ8_0).Bytes()).value();
+  const auto gpu = test::LoadModel(file, OnGpu(kv_type));
   const std::vector<int32_t> tokens = RandomTokens(11, 4);
   const std::vector<float> whole = LogitsInChunks(*gpu, tokens, tokens.size(), kBlockTokens);
   CHECK(SameBits(LogitsInChunks(*gpu, tokens, 1, kBlockTokens), whole));
   CHECK(SameBits(LogitsInChunks(*gpu, tokens, 4, 16), whole));
+  // Keys and values of FP8 have three bits behind the point.
+  const auto ref = test::LoadModel(file, test::Ref());
+  const std::vector<float> expected = LogitsInChunks(*ref, tokens, tokens.size(), kBlockTokens);
+  CHECK(RelativeError(whole, expected) < (kv_type == DType::kF8E4M3 ? 0.1 : 0.015));
 }
 
 TEST_CASE("Sequences that share pages on the GPU have the bits of ones that do not",
