@@ -54,6 +54,9 @@ fi
 for name in libcublas.so.13 libcublasLt.so.13 libcublas.so.12 libcublasLt.so.12 libnccl.so.2; do
   note "$name: $(library $name || true)"
 done
+# Products of many rows ask it where they are not to be exact.
+cublas_lt=$(library libcublasLt.so.13 || true)
+[[ -z $cublas_lt ]] || export WEFT_CUBLASLT_LIBRARY=${WEFT_CUBLASLT_LIBRARY:-$cublas_lt}
 
 # What travelled in one archive.
 if [[ ! -d $bin && -r $(dirname "$bin")/bundle.tar.gz ]]; then

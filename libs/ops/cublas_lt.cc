@@ -3,6 +3,7 @@
 #include <cublasLt.h>
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -11,8 +12,12 @@
 namespace weft::gpu {
 namespace {
 
-// The loader's path only: deploy/gpu/run.sh puts the toolkit's and Python's folders on it.
-constexpr const char* kNames[] = {"libcublasLt.so.13", "libcublasLt.so"};
+// WEFT_CUBLASLT_LIBRARY, when it is set, is the library's path; else it is the loader's to find.
+std::vector<std::string> Names() {
+  const char* const path = std::getenv("WEFT_CUBLASLT_LIBRARY");
+  if (path != nullptr && *path != '\0') return {path};
+  return {"libcublasLt.so.13", "libcublasLt.so"};
+}
 
 static_assert(sizeof(cublasLtMatmulAlgo_t) == sizeof(ProductAlgorithm::bits));
 
@@ -165,8 +170,8 @@ class CublasLt final : public ProductLibrary {
 absl::StatusOr<std::unique_ptr<ProductLibrary>> OpenCublasLt(Device& device) {
   Functions functions;
   std::string looked_for;
-  for (const char* name : kNames) {
-    functions.handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+  for (const std::string& name : Names()) {
+    functions.handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (functions.handle != nullptr) break;
     looked_for += fmt::format("{}{}", looked_for.empty() ? "" : "; ", dlerror());
   }
