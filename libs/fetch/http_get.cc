@@ -20,7 +20,7 @@ struct Call {
   CURL* curl;
   HttpHead head = {};
   absl::Status status = {};  // of a handler
-  bool told = false;    // the head
+  bool told = false;         // the head
   std::string refusal = {};  // the beginning of an error's body
 
   bool good() const { return head.status >= 200 && head.status < 300; }

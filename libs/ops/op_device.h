@@ -32,7 +32,7 @@ struct OpDeviceShape {
   int32_t hidden = 0;
   int32_t experts = 0;  // 0: none
   int32_t expert_groups = 1;
-  int32_t latent = 0;  // above 0: pages hold latents of so many elements and rotating ones
+  int32_t latent = 0;         // above 0: pages hold latents of so many elements and rotating ones
   bool weights_bf16 = false;  // all matrices are converted, whatever a kernel could read
 };
 

@@ -126,7 +126,8 @@ void Login(const DepsPtr& deps, const Call& call) {
   auto asked = ParseLogin(*body);
   if (!asked.ok()) return call.Fail(asked.status());
   const identity::Credentials origin{.remote_address = call.request().remote_address};
-  if (const auto blocked = deps->addresses->Blocked(origin)) return call.Fail(TooMany(*deps, *blocked));
+  if (const auto blocked = deps->addresses->Blocked(origin))
+    return call.Fail(TooMany(*deps, *blocked));
   const auto decision =
       deps->failures->Peek(asked->tenant + "/" + asked->user, deps->failures_of_user);
   if (!decision.allowed) return call.Fail(TooMany(*deps, decision));

@@ -47,11 +47,12 @@ Metrics::Metrics(telemetry::Registry& r)
       time_to_first_token(r.HistogramWith("weft_time_to_first_token_seconds",
                                           "From a request's arrival to its first text",
                                           {"model_name"}, telemetry::kFirstTokenBuckets)),
-      auth_failures(r.CounterWith(
-          "weft_auth_failures_total",
-          "Requests refused for who asked: no_key, bad_key, bad_password, bad_login, csrf, role, store, "
-          "throttled (too many bad keys from the address), or address (not allowed)",
-          {"reason"})),
+      auth_failures(
+          r.CounterWith("weft_auth_failures_total",
+                        "Requests refused for who asked: no_key, bad_key, bad_password, bad_login, "
+                        "csrf, role, store, "
+                        "throttled (too many bad keys from the address), or address (not allowed)",
+                        {"reason"})),
       rate_limited(
           r.CounterOf("weft_rate_limited_total", "Requests refused by a key's rate limit")),
       scan_findings(r.CounterWith("weft_scan_findings_total", "Findings that the policy acted on",
