@@ -391,6 +391,14 @@ class GrpcServices::Inference final : public v1::InferenceService::CallbackServi
   Admission& admission_;
 };
 
+// A key that was made, with its secrets.
+template <typename Response>
+void Show(const identity::CreatedKey& created, Response& response) {
+  *response.mutable_key() = ToProto(created.record);
+  response.set_secret(created.text);
+  response.set_signing_secret(created.signing_secret);
+}
+
 class GrpcServices::Admin final : public v1::AdminService::CallbackService {
  public:
   Admin(DepsPtr deps, Admission& admission) : deps_(std::move(deps)), admission_(admission) {}
@@ -401,15 +409,13 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
     return Run(context, "CreateKey", [this, request, response](const Actor& actor) -> absl::Status {
       WEFT_ASSIGN_OR_RETURN(const identity::NewKey key, ToNewKey(*request));
       WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created, deps_->keys->Create(actor, key));
-      *response->mutable_key() = ToProto(created.record);
-      response->set_secret(created.text);
-      response->set_signing_secret(created.signing_secret);
+      Show(created, *response);
       return absl::OkStatus();
     });
   }
   grpc::ServerUnaryReactor* RotateKey(grpc::CallbackServerContext* context,
                                       const v1::RotateKeyRequest* request,
-                                      v1::CreateKeyResponse* response) override {
+                                      v1::RotateKeyResponse* response) override {
     return Run(context, "RotateKey", [this, request, response](const Actor& actor) -> absl::Status {
       const std::chrono::seconds overlap(request->has_overlap_seconds() ? request->overlap_seconds()
                                                                         : kDefaultOverlap.count());
@@ -420,9 +426,7 @@ class GrpcServices::Admin final : public v1::AdminService::CallbackService {
       }
       WEFT_ASSIGN_OR_RETURN(const identity::CreatedKey created,
                             deps_->keys->Rotate(actor, request->id(), overlap));
-      *response->mutable_key() = ToProto(created.record);
-      response->set_secret(created.text);
-      response->set_signing_secret(created.signing_secret);
+      Show(created, *response);
       return absl::OkStatus();
     });
   }

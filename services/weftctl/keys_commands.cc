@@ -64,7 +64,8 @@ nlohmann::json ToJson(const v1::ApiKey& key) {
 }
 
 // A key that was made; its secrets are in the answer and nowhere else.
-absl::StatusOr<int> Show(const KeysFlags& flags, const v1::CreateKeyResponse& response) {
+template <typename Response>
+absl::StatusOr<int> Show(const KeysFlags& flags, const Response& response) {
   if (!flags.signing_secret_file.empty()) {
     if (response.signing_secret().empty()) {
       return FailedPrecondition(
@@ -116,7 +117,7 @@ absl::StatusOr<int> Rotate(const KeysFlags& flags) {
   if (flags.overlap_seconds >= 0) request.set_overlap_seconds(flags.overlap_seconds);
   grpc::ClientContext context;
   admin.Prepare(context);
-  v1::CreateKeyResponse response;
+  v1::RotateKeyResponse response;
   WEFT_RETURN_IF_ERROR(FromGrpc(admin.stub->RotateKey(&context, request, &response)));
   return Show(flags, response);
 }
