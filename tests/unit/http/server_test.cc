@@ -408,6 +408,15 @@ TEST_CASE("Connections and streams beyond their number are refused", "[http]") {
   CHECK(b.ReadAnswer().status == 503);
 }
 
+// It keeps what was freed for a while.
+#if defined(__has_feature)
+constexpr bool kAddressSanitizer = __has_feature(address_sanitizer);
+#elif defined(__SANITIZE_ADDRESS__)
+constexpr bool kAddressSanitizer = true;
+#else
+constexpr bool kAddressSanitizer = false;
+#endif
+
 TEST_CASE("500 readers that stall cost flat memory, and who reads is served", "[http]") {
   Fixture f;
   constexpr size_t kTotal = 8 << 20;
@@ -446,7 +455,7 @@ TEST_CASE("500 readers that stall cost flat memory, and who reads is served", "[
   CHECK(written > kReaders);
   CHECK(most <= kTotal + kReaders * 10'100);
   CHECK(f.server->stats().stalled_streams == kReaders);
-  CHECK(ResidentBytes() < before + 64 * 1024 * 1024);
+  if (!kAddressSanitizer) CHECK(ResidentBytes() < before + 64 * 1024 * 1024);
   CHECK(HttpRequest(port, "GET", "/hello").status == 200);
   std::lock_guard lock(streams_mutex);
   streams.clear();
