@@ -114,8 +114,8 @@ void Bind(config::Binder& b, LimitsConfig& c) {
     const bool quotas =
         scope == LimitScope::kKey || scope == LimitScope::kUser || scope == LimitScope::kTenant;
     constexpr const char* kHelp[] = {
-        "All requests together; 0 = no limit. RATE_LIMIT_PER_MINUTE and MAX_CONCURRENT_REQUESTS "
-        "set its defaults.",
+        ("All requests together; 0 = no limit. RATE_LIMIT_PER_MINUTE and MAX_CONCURRENT_REQUESTS "
+         "set its defaults."),
         "Each API key; requests_per_minute 0 = as the key was made with.",
         "Each end user of a tenant (`user` of a request).",
         "Each tenant.",
