@@ -260,7 +260,8 @@ TEST_CASE("Without tenants:cross, keys of other tenants are out of reach", "[gat
   const std::string reader = "X-API-Key: " + f.keys["key-reader"] + "\r\n";
   REQUIRE(g.Post("/v1/keys", {{"name", "b"}, {"tenant", "blue"}}).status == 201);
   REQUIRE(g.Post("/v1/keys", {{"name", "r"}, {"tenant", "red"}}).status == 201);
-  for (const json& key : json::parse(g.Get("/v1/keys", reader).body)["data"]) {
+  const json keys = json::parse(g.Get("/v1/keys", reader).body);
+  for (const json& key : keys["data"]) {
     CHECK(key["tenant"] == "red");
   }
   CHECK(g.Get("/v1/keys?tenant=blue", reader).status == 403);
