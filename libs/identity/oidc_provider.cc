@@ -134,6 +134,7 @@ absl::StatusOr<std::string> OidcProvider::Get(const std::string& url) {
 }
 
 absl::Status OidcProvider::Refresh() {
+  const std::lock_guard one_at_a_time(refresh_mutex_);
   {
     std::lock_guard lock(mutex_);
     asked_ = false;

@@ -103,6 +103,8 @@ class OidcProvider {
   const std::unique_ptr<Fetcher> fetcher_;
   Clock& clock_;
 
+  // One Refresh at a time, so that older keys are not kept over newer ones. Taken before mutex_.
+  std::mutex refresh_mutex_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::shared_ptr<const Keys> keys_;
