@@ -10,6 +10,29 @@ namespace weft::usage {
 
 using nlohmann::json;
 
+namespace {
+
+// All members but "id" and "cached", in the order that they are written in.
+template <typename Row, typename Text, typename Number>
+void VisitFields(Row& row, Text&& text, Number&& number) {
+  number("created_at_us", row.created_at_us);
+  text("tenant", row.tenant);
+  text("project", row.project);
+  text("user", row.user);
+  text("key_id", row.key_id);
+  text("model", row.model);
+  text("model_version", row.model_version);
+  text("endpoint", row.endpoint);
+  text("outcome", row.outcome);
+  number("prompt_tokens", row.prompt_tokens);
+  number("cached_prompt_tokens", row.cached_prompt_tokens);
+  number("completion_tokens", row.completion_tokens);
+  number("cost_micros", row.cost_micros);
+  number("duration_ms", row.duration_ms);
+}
+
+}  // namespace
+
 std::string ToJson(const UsageRow& row) {
   // By hand: it is written twice for each request.
   std::string out;
@@ -30,20 +53,7 @@ std::string ToJson(const UsageRow& row) {
   };
   name("id");
   telemetry::AppendJsonString(out, row.id);
-  number("created_at_us", row.created_at_us);
-  text("tenant", row.tenant);
-  text("project", row.project);
-  text("user", row.user);
-  text("key_id", row.key_id);
-  text("model", row.model);
-  text("model_version", row.model_version);
-  text("endpoint", row.endpoint);
-  text("outcome", row.outcome);
-  number("prompt_tokens", row.prompt_tokens);
-  number("cached_prompt_tokens", row.cached_prompt_tokens);
-  number("completion_tokens", row.completion_tokens);
-  number("cost_micros", row.cost_micros);
-  number("duration_ms", row.duration_ms);
+  VisitFields(row, text, number);
   if (row.cached) {
     name("cached");
     out += "true";
@@ -77,20 +87,7 @@ absl::StatusOr<UsageRow> FromJson(std::string_view line) {
     }
   };
   text("id", row.id);
-  text("tenant", row.tenant);
-  text("project", row.project);
-  text("user", row.user);
-  text("key_id", row.key_id);
-  text("model", row.model);
-  text("model_version", row.model_version);
-  text("endpoint", row.endpoint);
-  text("outcome", row.outcome);
-  number("prompt_tokens", row.prompt_tokens);
-  number("cached_prompt_tokens", row.cached_prompt_tokens);
-  number("completion_tokens", row.completion_tokens);
-  number("cost_micros", row.cost_micros);
-  number("duration_ms", row.duration_ms);
-  number("created_at_us", row.created_at_us);
+  VisitFields(row, text, number);
   if (const auto it = in.find("cached"); it != in.end()) {
     if (!it->is_boolean()) {
       wrong = "cached";
